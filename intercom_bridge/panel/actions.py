@@ -326,7 +326,7 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
             form.key,
             form.values,
             form.to_itop(context),
-            seen=form.seen,
+            newest_seen_id=form.seen,
             announce=click.argument(1) != "quiet",
             copy=form.copies,
         )

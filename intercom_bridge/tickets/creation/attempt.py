@@ -401,7 +401,7 @@ def _announcement(creation: TicketCreation, ticket: Ticket) -> str:
         if creation.announce_link:
             text = _("We have opened ticket {ticket} for you. You can follow it there.")
             url = workspace.itop.customer_url(ticket.ticket_class, ticket.object_id)
-            ticket_name = format_html('<a href="{}">{}</a>', url, ticket.ref)
+            ticket_name: str = format_html('<a href="{}">{}</a>', url, ticket.ref)
         else:
             text, ticket_name = _("We have opened ticket {ticket} for you."), ticket.ref
     return format_html("<p>{}</p>", format_html(text, ticket=ticket_name))
