@@ -187,7 +187,7 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
             context.request.admin.name,
         ),
         values=dict(form_values),
-        parts=transcript.keys(),
+        parts=transcript.parts_to_json(),
     )
 
 
