@@ -216,8 +216,9 @@ def _stored_match(context: PanelContext) -> PersonMatch | None:
 
 
 def _usable_match(context: PanelContext, match: PersonMatch | None) -> Person | None:
-    """Return the match's person, or None if the match cannot be used, for one of these reasons:
+    """Return the match's person, or None if the match cannot be used.
 
+    It cannot be used for one of these reasons:
     - The contact's data have changed since, and no teammate chose the person.
     - The match lacks an attribute that the scope needs.
     - The match was moved here from a merged contact, and was not compared with this contact's data yet.
