@@ -35,14 +35,14 @@ from intercom_bridge.tickets.broadcast import (
     Audience,
     Recipient,
     can_retry,
+    count_by_state,
     count_conversations,
-    failed,
+    failed_messages,
     find_audience,
     find_started,
     newest_broadcast,
-    progress,
     retry_failed,
-    start,
+    start_broadcast,
 )
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_conversation, find_link
@@ -151,7 +151,7 @@ def send_broadcast(context: PanelContext, click: Click) -> Canvas:
         audience = find_audience(context, ticket, is_note=form.is_note)
         if not text_to_html(form.text) or form.seen != _fingerprint(context, ticket, audience):
             return _confirmation(context, ticket, form, 1, has_changed=bool(form.seen))
-        broadcast = start(context, ticket, form.key, text_to_html(form.text), is_note=form.is_note)
+        broadcast = start_broadcast(context, ticket, form.key, text_to_html(form.text), is_note=form.is_note)
     if broadcast is None:
         return _confirmation(context, ticket, form, 1)
     return _progress_screen(context, broadcast)
@@ -222,7 +222,7 @@ def _confirmation(
 
 
 def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
-    counts, failures = progress(broadcast), failed(broadcast)
+    counts, failures = count_by_state(broadcast), failed_messages(broadcast)
     total = sum(counts.values())
     waiting, posted = (
         counts[state] for state in (OutgoingMessage.State.WAITING, OutgoingMessage.State.POSTED)
