@@ -57,7 +57,7 @@ MAX_GONE = 5
 def sync_status_screen(context: PanelContext) -> Canvas:
     details = get_sync_details(context)
     merge = find_merge(context)
-    is_merged = merge is not None and merge.away
+    is_merged = merge is not None and merge.is_merged_away
     return screen(
         _("Sync status"),
         List(items=(merge_item(merge),)) if merge else None,
