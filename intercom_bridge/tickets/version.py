@@ -23,7 +23,7 @@ KEY = "version"
 def read_version(context: PanelContext) -> None:
     """Read the current version for the screen. Call this before any other data of the screen is read.
 
-    Then a change that happens meanwhile makes the screen outdated, although the screen may show it already.
+    If the conversation changes while the screen is rendered, the screen then counts as outdated.
     """
     conversation = find_conversation(context)
     context.memo[KEY] = conversation.panel_version if conversation else 0
