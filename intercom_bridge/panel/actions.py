@@ -345,7 +345,7 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:
             form.key,
             form.values,
             form.to_itop(context),
-            seen=form.seen_creation_id,
+            newest_seen_id=form.seen_creation_id,
             announce=click.argument(1) != "quiet",
             copy=form.copies_conversation,
         )

@@ -1,4 +1,4 @@
-"""What agents wrote in iTop for the customer, and sending it to the customer, once."""
+"""Answers: what agents wrote in iTop for the customer. A teammate can send each answer to the customer once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import Q
 
 from intercom_bridge.events.compare import digest
 from intercom_bridge.events.files import attach_files, files_of_event
@@ -34,18 +33,20 @@ from .conversation import find_conversation, get_or_create_conversation
 from .news import MAX_EVENTS, happened_at
 from .people.evidence import parse_id
 
+# The kinds of answers.
 ENTRY, SOLUTION = "entry", "solution"
-# What the `once_key` of a message begins with that a teammate sent. That of an automatic one names an event.
+# The `once_key` of a message begins with this if a teammate sent it, and not a rule.
 SENT = "sent:"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A public entry of an agent, or the solution of a ticket.
+    """An agent's entry in the public log, or the solution of a ticket.
 
-    path: identifies it in a click. For a solution it contains a digest, because another one may replace it.
-    content: HTML of iTop.
-    events: the changes that reported it. If one was posted as a reply, the customer has it.
+    path: identifies the answer in a click: (ENTRY, key of the event) or (SOLUTION, key of the ticket, digest of the
+        text). The digest shows whether the solution has changed since the screen was displayed.
+    content: the text as iTop's HTML.
+    events: the changes that reported the answer, newest first. A rule may have posted one of them as a reply.
     """
 
     path: tuple[str, ...]
@@ -57,22 +58,24 @@ class Answer:
 
     @property
     def once_key(self) -> str:
-        """What makes the message to the customer unique within the conversation."""
-        name = self.events[0].key if self.path[0] == ENTRY else f"{SOLUTION}:{self.path[2]}"
+        """The idempotency key of the message to the customer: a conversation has one message with this key."""
+        kind = self.path[0]
+        name = self.events[0].key if kind == ENTRY else f"{SOLUTION}:{self.path[2]}"
         return f"{SENT}{self.ticket.pk}:{name}"
 
     @property
     def text(self) -> str:
-        """The words as plain text, as a customer may see them: without addresses of images and of the back office."""
+        """The answer as plain text, without anything that customers may not see, such as links to the back office."""
         return to_text(to_intercom(self.content, self.ticket.itop, for_customer=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerFiles:
-    """The files and pictures of an answer. The names of some may not be known yet.
+    """How many files and pictures of an answer the customer gets.
 
-    `sent` go with the message to the customer. `refused` could not be posted before, so the message names them only.
-    `kept` are not sent, because the workspace's rules send no files to customers.
+    sent: files that are posted with the message. `sent_names` are the names that the bridge knows already.
+    refused: files that the message only names, because Intercom or iTop did not allow the bridge to post them before.
+    kept: files that the customer does not get, because the workspace's rules send no files to customers.
     """
 
     sent: int = 0
@@ -82,28 +85,31 @@ class AnswerFiles:
 
 
 def files_of_answer(context: PanelContext, answer: Answer) -> AnswerFiles:
-    """Return which files of an answer are sent with it, which are only named, and which are not sent."""
-    rows = [row for event in answer.events[:1] for row in files_of_event(event)]
+    """Return how many files of the answer would be sent with it."""
+    files = files_of_event(answer.events[0]) if answer.events else []
     if rules_of(context.workspace).files != FileAction.WITH_REPLY:
-        return AnswerFiles(kept=len(rows))
-    sent = [row for row in rows if row.state != FileToIntercom.State.LINKED]
-    return AnswerFiles(
-        sent=len(sent), sent_names=tuple(row.name for row in sent if row.name), refused=len(rows) - len(sent)
-    )
+        return AnswerFiles(kept=len(files))
+    sent = [file for file in files if file.state != FileToIntercom.State.LINKED]
+    sent_names = tuple(file.name for file in sent if file.name)
+    return AnswerFiles(sent=len(sent), sent_names=sent_names, refused=len(files) - len(sent))
 
 
 def text_for_customer(context: PanelContext, answer: Answer) -> str:
-    """Return the words with which the message to the customer begins: without agents' names if the rules hide them."""
+    """Return the text that the teammate can edit before sending it. It follows the workspace's rules about names."""
     return to_text(html_for_customer(answer.content, answer.ticket, rules_of(context.workspace)))
 
 
 def find_answer(context: PanelContext, path: tuple[str, ...]) -> Answer | None:
-    """Return the answer with this path, or None: it is unknown, replaced or erased, or its ticket was unlinked."""
+    """Return the answer with this path. Return None if it was replaced or erased, or if its ticket was unlinked.
+
+    The path comes from a click, so it is untrusted.
+    """
     conversation = find_conversation(context)
-    source, key, *_digest = (*path, "", "")
+    # An incomplete path is filled up with "".
+    kind, key, *_digest = (*path, "", "")
     if conversation is None:
         return None
-    if source != ENTRY:
+    if kind != ENTRY:
         answer = find_solution(context, parse_id(key))
         return answer if answer and answer.path == path else None
     events = TicketEvent.objects.filter(
@@ -114,7 +120,10 @@ def find_answer(context: PanelContext, path: tuple[str, ...]) -> Answer | None:
 
 
 def entry_of(context: PanelContext, event: TicketEvent) -> Answer | None:
-    """Return the agent's entry that an event reports, or None."""
+    """Return the entry that an event reports, as an answer. Return None if the event reports something else.
+
+    Also return None if the entry's text was erased, or if iTop has copied the entry from a parent ticket.
+    """
     is_copy = event.reason_code == ReasonCode.REPORTED_WITH_PARENT
     if event.kind != EventKind.PUBLIC_ENTRY or not event.content or is_copy:
         return None
@@ -131,21 +140,29 @@ def entry_of(context: PanelContext, event: TicketEvent) -> Answer | None:
 def find_entries(
     context: PanelContext, ticket: Ticket, entries: Iterable[LogEntry]
 ) -> dict[LogEntry, Answer]:
-    """Return those public entries of a linked ticket that agents wrote while it was linked."""
-    by_digest = {digest(entry): entry for entry in entries}
+    """Return the answers among the entries of a linked ticket: agents wrote them while the ticket was linked.
+
+    Only the newest MAX_EVENTS are found.
+    """
+    entry_by_digest = {digest(entry): entry for entry in entries}
     events = TicketEvent.objects.filter(
         ticket=ticket, conversation=find_conversation(context), kind=EventKind.PUBLIC_ENTRY
     ).select_related("ticket__itop", "message")
-    found = {}
+    answers = {}
     for event in events.order_by("-pk")[:MAX_EVENTS]:
-        entry, answer = by_digest.get(event.key.rpartition(":")[2]), entry_of(context, event)
+        # An event's key ends with the digest of the entry that the event reports.
+        entry = entry_by_digest.get(event.key.rpartition(":")[2])
+        answer = entry_of(context, event)
         if entry is not None and answer is not None:
-            found[entry] = answer
-    return found
+            answers[entry] = answer
+    return answers
 
 
 def find_solution(context: PanelContext, ticket_pk: int) -> Answer | None:
-    """Return the solution of a ticket that is linked to this conversation and resolved or closed, or None."""
+    """Return the solution of a resolved or closed ticket, or None. `ticket_pk` is untrusted.
+
+    Also return None if the ticket is not linked to this conversation.
+    """
     conversation = find_conversation(context)
     if conversation is None:
         return None
@@ -157,15 +174,16 @@ def find_solution(context: PanelContext, ticket_pk: int) -> Answer | None:
     events = TicketEvent.objects.filter(
         ticket=snapshot.ticket, conversation=conversation, kind=EventKind.RESOLVED, content=snapshot.solution
     )
-    found = tuple(events.select_related("message").order_by("-created_at", "-pk"))
+    newest_first = tuple(events.select_related("message").order_by("-created_at", "-pk"))
+    newest = newest_first[0] if newest_first else None
     content_digest = hashlib.sha256(snapshot.solution.encode("utf-8", "replace")).hexdigest()[:16]
     return Answer(
         path=(SOLUTION, str(snapshot.ticket.pk), content_digest),
         ticket=snapshot.ticket,
         content=snapshot.solution,
-        author=found[0].author_name if found else "",
-        written_at=happened_at(context, found[0]) if found else None,
-        events=found,
+        author=newest.author_name if newest else "",
+        written_at=happened_at(context, newest) if newest else None,
+        events=newest_first,
     )
 
 
@@ -180,8 +198,9 @@ def plain_text(markup: str, itop: ItopInstance) -> str:
 
 def event_text(event: TicketEvent) -> str:
     """Return the text that a change contains, as plain text for teammates."""
-    is_plain = event.kind == EventKind.PENDING
-    markup = text_to_html(event.content) if is_plain else event.content
+    # iTop stores the reason why a ticket is pending as plain text, and all other texts as HTML.
+    is_plain_text = event.kind == EventKind.PENDING
+    markup = text_to_html(event.content) if is_plain_text else event.content
     return plain_text(markup, event.ticket.itop)
 
 
@@ -193,24 +212,27 @@ def can_send(context: PanelContext) -> bool:
 
 
 def find_sent(context: PanelContext, answers: Iterable[Answer]) -> dict[str, OutgoingMessage]:
-    """Return the messages to the customer by the `once_key` of their answers: a teammate's, or a rule's."""
+    """Return the messages in which answers were sent to the customer, by the answer's `once_key`.
+
+    A teammate or a rule has sent them. If both have sent the same answer, return the teammate's message.
+    """
     answers = list(answers)
-    sent = {
+    sent_by_rules = {
         answer.once_key: event.message
         for answer in answers
         for event in answer.events
         if event.message is not None and not event.message.is_note
     }
-    messages = OutgoingMessage.objects.filter(
-        Q(conversation=find_conversation(context)), once_key__in=[answer.once_key for answer in answers]
+    sent_by_teammates = OutgoingMessage.objects.filter(
+        conversation=find_conversation(context), once_key__in=[answer.once_key for answer in answers]
     )
-    return sent | {message.once_key: message for message in messages}
+    return sent_by_rules | {message.once_key: message for message in sent_by_teammates}
 
 
 def send_answer(context: PanelContext, answer: Answer, text: str) -> tuple[OutgoingMessage, bool]:
-    """Queue the text as the teammate's message to the customer.
+    """Queue the text as the teammate's message to the customer. Return the message and True.
 
-    Return the message and True; or the message that was sent before, by whomever, and False.
+    If a teammate or a rule has sent this answer before, return that message and False.
     """
     earlier = find_sent(context, [answer]).get(answer.once_key)
     if earlier is not None:
@@ -223,12 +245,12 @@ def send_answer(context: PanelContext, answer: Answer, text: str) -> tuple[Outgo
             once_key=answer.once_key,
             defaults={"admin_id": admin.id[:64], "admin_name": admin.name[:200], "body": text_to_html(text)},
         )
-        # Within the transaction: the message must not be posted without them.
-        for event in answer.events[:1] if is_new else ():
-            attach_files(message, event)
+        # In the same transaction, so that no worker posts the message without its files.
+        if is_new and answer.events:
+            attach_files(message, answer.events[0])
     return message, is_new
 
 
 def send_again(context: PanelContext, message_id: int) -> None:
-    """Queue a message about a change in iTop again, if it could not be posted."""
+    """Queue a message of this conversation again, if it could not be posted."""
     OutgoingMessage.objects.filter(pk=message_id, conversation=find_conversation(context)).retry_now()

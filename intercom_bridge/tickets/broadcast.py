@@ -1,9 +1,10 @@
-"""Post the same message in all conversations of a ticket: one message each, and no customer gets it twice."""
+"""Broadcasts: a teammate posts the same message in all conversations of a ticket. No customer gets a reply twice."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,16 +28,16 @@ from intercom_bridge.tickets.context import PanelContext
 
 log = structlog.get_logger(__name__)
 
-# Less than a third of the calls that Intercom allows an app in ten seconds: the rest of the bridge goes on.
+# Less than a third of the calls that Intercom allows an app in ten seconds. The bridge needs the others meanwhile.
 MESSAGES_PER_WINDOW: Final = 500
 WINDOW: Final = dt.timedelta(seconds=10)
-# A retry cannot succeed.
+# Why a message failed, if a retry in the same conversation cannot succeed.
 FINAL_REASONS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MERGED, ReasonCode.ERASED)
 
 
 @dataclass(frozen=True)
 class Recipient:
-    """A conversation that gets the message. `name` is its customer's, "" if it is not known."""
+    """A conversation that gets the message. `name` names its customers, or is "" if the names are unknown."""
 
     conversation: Conversation
     name: str
@@ -46,9 +47,11 @@ class Recipient:
 class Audience:
     """The conversations of a ticket in one workspace, those with the newest messages first.
 
-    `left_out` are those that do not get it, as `Broadcast.left_out` stores them: {"conversation", "reason"}, and
-    "instead", the conversation in which the customer gets it. `elsewhere` is the number of conversations in other
-    workspaces, where the teammate may not be one.
+    recipients: the conversations that get the message.
+    left_out: the conversations that do not get it, as `Broadcast.left_out` stores them. Each has its id as
+        "conversation" and a "reason". If its customer gets the message in another conversation, "instead" is that id.
+    elsewhere: the number of the ticket's conversations in other workspaces. They do not get the message either,
+        because the teammate may have no access to those workspaces.
     """
 
     recipients: tuple[Recipient, ...]
@@ -62,43 +65,53 @@ def count_conversations(context: PanelContext, ticket: Ticket) -> int:
 
 
 def find_audience(context: PanelContext, ticket: Ticket, *, is_note: bool) -> Audience:
-    """Return who gets a message. A customer gets a reply once, in the latest conversation; a note is in all of them."""
-    linked = TicketLink.objects.filter(ticket=ticket)
-    links = linked.filter(conversation__workspace=context.workspace).select_related("conversation__workspace")
-    newest = dict(
+    """Return which conversations get the message.
+
+    A customer with several conversations gets a reply in the latest one only. A note is posted in all of them.
+    """
+    all_links = TicketLink.objects.filter(ticket=ticket)
+    links = all_links.filter(conversation__workspace=context.workspace).select_related(
+        "conversation__workspace"
+    )
+    customers = _Customers(context, ticket)
+    recipients: list[Recipient] = []
+    left_out: list[dict[str, Any]] = []
+    for conversation in _newest_first(ticket, links):
+        if reason := _obstacle(conversation):
+            left_out.append({"conversation": conversation.pk, "reason": reason})
+            continue
+        instead = None if is_note else customers.reached_in(conversation)
+        if instead is not None:
+            left_out.append(
+                {"conversation": conversation.pk, "reason": ReasonCode.SAME_CUSTOMER, "instead": instead}
+            )
+            continue
+        customers.mark_reached(conversation)
+        recipients.append(Recipient(conversation, customers.names_in(conversation)))
+    return Audience(tuple(recipients), tuple(left_out), elsewhere=all_links.count() - len(links))
+
+
+def _newest_first(ticket: Ticket, links: Collection[TicketLink]) -> list[Conversation]:
+    """Return the linked conversations, those with the newest message or, if they have none, the newest link first."""
+    newest_at = dict(
         Delivery.objects.filter(ticket=ticket)
         .order_by()
         .values_list("conversation")
         .annotate(Max("part_created_at"))
     )
 
-    def newest_message(link: TicketLink) -> tuple[float, int]:
-        return newest.get(link.conversation_id) or link.created_at.timestamp(), link.conversation_id
+    def last_active_at(link: TicketLink) -> tuple[float, int]:
+        return newest_at.get(link.conversation_id) or link.created_at.timestamp(), link.conversation_id
 
-    people = _People(context, ticket)
-    recipients: list[Recipient] = []
-    left_out: list[dict[str, Any]] = []
-    for link in sorted(links, key=newest_message, reverse=True):
-        conversation = link.conversation
-        if reason := _why_not(conversation):
-            left_out.append({"conversation": conversation.pk, "reason": reason})
-        elif not is_note and (instead := people.reached_in(conversation)):
-            left_out.append(
-                {"conversation": conversation.pk, "reason": ReasonCode.SAME_CUSTOMER, "instead": instead}
-            )
-        else:
-            people.reach(conversation)
-            recipients.append(Recipient(conversation, people.name_in(conversation)))
-    return Audience(tuple(recipients), tuple(left_out), linked.count() - len(links))
+    return [link.conversation for link in sorted(links, key=last_active_at, reverse=True)]
 
 
-def start(
+def start_broadcast(
     context: PanelContext, ticket: Ticket, form_key: str, body: str, *, is_note: bool
 ) -> Broadcast | None:
-    """Queue the message for the audience, and return the broadcast; None if nobody would get it.
+    """Queue the message for each recipient, and return the broadcast. Return None if there is no recipient.
 
-    `body` is HTML. With a key that was used before, return that broadcast unchanged: a click that comes twice, or is
-    sent again, tells nobody twice.
+    `body` is HTML. `form_key` is an idempotency key: if it was used before, return the earlier broadcast unchanged.
     """
     audience = find_audience(context, ticket, is_note=is_note)
     if not audience.recipients:
@@ -116,19 +129,18 @@ def start(
             },
         )
         if is_new:
-            OutgoingMessage.objects.bulk_create(
-                _message(
-                    broadcast, recipient.conversation, body, now + number // MESSAGES_PER_WINDOW * WINDOW
-                )
-                for number, recipient in enumerate(audience.recipients)
-            )
+            messages = []
+            for number, recipient in enumerate(audience.recipients):
+                window = number // MESSAGES_PER_WINDOW
+                messages.append(_message(broadcast, recipient.conversation, body, now + window * WINDOW))
+            OutgoingMessage.objects.bulk_create(messages)
     if is_new:
         log.info("broadcast.started", ticket=ticket.ref, messages=len(audience.recipients), note=is_note)
     return broadcast
 
 
 def find_started(ticket: Ticket, form_key: str) -> Broadcast | None:
-    """Return the broadcast that this form has started, or None."""
+    """Return the broadcast that an earlier submission of this form started, or None."""
     return Broadcast.objects.filter(form_key=_key(ticket, form_key)).first()
 
 
@@ -140,99 +152,114 @@ def newest_broadcast(context: PanelContext, ticket: Ticket) -> Broadcast | None:
     return in_workspace.order_by("-pk").first()
 
 
-def progress(broadcast: Broadcast) -> Counter[str]:
+def count_by_state(broadcast: Broadcast) -> Counter[str]:
     """Return the number of messages in each state."""
     return Counter(broadcast.messages.order_by().values_list("state", flat=True))
 
 
-def failed(broadcast: Broadcast) -> list[OutgoingMessage]:
-    """Return the messages that failed, without those whose customers get the message in another conversation."""
-    rows = broadcast.messages.filter(state=OutgoingMessage.State.FAILED)
-    replaced = {entry.get("replaces") for entry in broadcast.left_out}
-    return [row for row in rows.select_related("conversation").order_by("pk") if row.pk not in replaced]
+def failed_messages(broadcast: Broadcast) -> list[OutgoingMessage]:
+    """Return the failed messages, except those that were replaced by a message in another conversation."""
+    failed = broadcast.messages.filter(state=OutgoingMessage.State.FAILED)
+    replaced_ids = {entry.get("replaces") for entry in broadcast.left_out}
+    ordered = failed.select_related("conversation").order_by("pk")
+    return [message for message in ordered if message.pk not in replaced_ids]
 
 
 def can_retry(broadcast: Broadcast, message: OutgoingMessage) -> bool:
     """Return whether a retry of a failed message may succeed, in its own conversation or in another one."""
     if message.cleaned_at:
         return False
-    return message.reason_code not in FINAL_REASONS or bool(_others_of(broadcast, message.conversation_id))
+    has_final_reason = message.reason_code in FINAL_REASONS
+    return not has_final_reason or bool(_alternatives(broadcast, message.conversation_id))
 
 
 def retry_failed(broadcast: Broadcast) -> int:
     """Queue the failed messages again, and return how many.
 
-    The poster first looks whether an earlier attempt has posted one. If a conversation does not exist any more, its
-    customer gets the message in the next one.
+    The poster first checks whether an earlier attempt has posted a message. If a message can never be posted in its
+    conversation, its customer gets it in another one.
     """
     with transaction.atomic():
         broadcast = Broadcast.objects.select_for_update().get(pk=broadcast.pk)
-        again = broadcast.messages.exclude(reason_code__in=FINAL_REASONS)
-        count = again.retry_now()
-        for message in failed(broadcast):
-            others = _others_of(broadcast, message.conversation_id)
-            if message.reason_code not in FINAL_REASONS or message.cleaned_at or not others:
-                continue
-            following, *rest = others
-            conversation = Conversation.objects.get(pk=following["conversation"])
-            _message(broadcast, conversation, message.body, timezone.now()).save()
-            following["replaces"] = message.pk
-            for entry in rest:
-                entry["instead"] = conversation.pk
-            count += 1
+        count = broadcast.messages.exclude(reason_code__in=FINAL_REASONS).retry_now()
+        for message in failed_messages(broadcast):
+            if message.reason_code in FINAL_REASONS and not message.cleaned_at:
+                count += _replace_message(broadcast, message)
         broadcast.save(update_fields=["left_out"])
     return count
 
 
-# --- Parts ----------------------------------------------------------------------------------------
+def _replace_message(broadcast: Broadcast, message: OutgoingMessage) -> bool:
+    """Queue the message in the customer's next conversation. Return False if there is none.
+
+    Change `broadcast.left_out` accordingly, without saving it.
+    """
+    alternatives = _alternatives(broadcast, message.conversation_id)
+    if not alternatives:
+        return False
+    chosen, *others = alternatives
+    conversation = Conversation.objects.get(pk=chosen["conversation"])
+    _message(broadcast, conversation, message.body, timezone.now()).save()
+    chosen["replaces"] = message.pk
+    for entry in others:
+        entry["instead"] = conversation.pk
+    return True
 
 
-class _People:
-    """Who takes part in which conversation, whether with others at the same time, and who is reached already."""
+class _Customers:
+    """The customers in the conversations of a ticket, and who of them gets the message in which conversation.
+
+    A customer's key identifies their Person in iTop or, if that is unknown, their Intercom contact.
+    """
 
     def __init__(self, context: PanelContext, ticket: Ticket) -> None:
         """Read the participants of the ticket's conversations in this workspace."""
-        rows = Participant.objects.filter(
+        participants = Participant.objects.filter(
             conversation__workspace=context.workspace, conversation__links__ticket=ticket
         )
         matches = PersonMatch.objects.filter(
-            workspace=context.workspace, contact_id__in=rows.values("contact_id")
+            workspace=context.workspace, contact_id__in=participants.values("contact_id")
         )
-        self._people: dict[int, dict[str, bool]] = {}
+        # By conversation: whether each customer was in it together with others.
+        self._in_group: dict[int, dict[str, bool]] = {}
         self._names: dict[str, str] = {}
-        # Where each person gets the message.
+        # The conversation in which each customer gets the message.
         self._reached: dict[str, int] = {}
-        persons: dict[str, str] = {}
+        person_keys: dict[str, str] = {}
         for match in matches:
             self._names[match.contact_id] = match.name
-            # Anybody can give somebody else's address, and would get the message in that person's place.
+            # An address does not prove who a contact is: anybody can give somebody else's address. A contact matched by
+            # address alone stays a customer of their own, so that nobody misses the message because of them.
             if match.how != PersonMatch.How.EMAIL:
-                persons[match.contact_id] = f"person {match.person_id}"
-        for conversation, contact, in_group in rows.values_list("conversation_id", "contact_id", "in_group"):
-            person = persons.get(contact, contact)
-            self._people.setdefault(conversation, {})[person] = in_group
-            self._names.setdefault(person, self._names.get(contact, ""))
+                person_keys[match.contact_id] = f"person {match.person_id}"
+        columns = participants.values_list("conversation_id", "contact_id", "in_group")
+        for conversation_id, contact_id, in_group in columns:
+            customer = person_keys.get(contact_id, contact_id)
+            self._in_group.setdefault(conversation_id, {})[customer] = in_group
+            self._names.setdefault(customer, self._names.get(contact_id, ""))
 
-    def reach(self, conversation: Conversation) -> None:
-        for person in self._people.get(conversation.pk, ()):
-            self._reached.setdefault(person, conversation.pk)
+    def mark_reached(self, conversation: Conversation) -> None:
+        for customer in self._in_group.get(conversation.pk, ()):
+            self._reached.setdefault(customer, conversation.pk)
 
     def reached_in(self, conversation: Conversation) -> int | None:
-        """Return the key of the conversation in which this one's customers get the message, None if one does not yet.
+        """Return the pk of another conversation in which this one's customers get the message, or None.
 
-        Contacts that never were in it at the same time are one customer: one was merged into the other.
+        All of them have to get it elsewhere if they took part at the same time. Contacts that took part one after the
+        other are one customer, because Intercom has merged one into the other; then one of them is enough.
         """
-        people = self._people.get(conversation.pk, {})
-        reached = [self._reached[person] for person in people if person in self._reached]
-        are_enough = len(reached) == len(people) if any(people.values()) else bool(reached)
-        return reached[0] if reached and are_enough else None
+        in_group = self._in_group.get(conversation.pk, {})
+        reached_in = [self._reached[customer] for customer in in_group if customer in self._reached]
+        needed_count = len(in_group) if any(in_group.values()) else 1
+        return reached_in[0] if reached_in and len(reached_in) >= needed_count else None
 
-    def name_in(self, conversation: Conversation) -> str:
-        names = {self._names.get(person, "") for person in self._people.get(conversation.pk, ())}
+    def names_in(self, conversation: Conversation) -> str:
+        names = {self._names.get(customer, "") for customer in self._in_group.get(conversation.pk, ())}
         return ", ".join(sorted(names - {""}))
 
 
-def _why_not(conversation: Conversation) -> str:
+def _obstacle(conversation: Conversation) -> str:
+    """Return the code of the reason why nothing can be posted in the conversation, or ""."""
     if conversation.merged_away_at:
         return ReasonCode.CONVERSATION_MERGED
     if conversation.reconcile_code == ReasonCode.CONVERSATION_DELETED:
@@ -244,8 +271,8 @@ def _key(ticket: Ticket, form_key: str) -> str:
     return f"{ticket.pk}:{form_key}"[:64]
 
 
-def _others_of(broadcast: Broadcast, conversation_pk: int) -> list[dict[str, Any]]:
-    """Return the entries of the conversations whose customer gets the message in this one."""
+def _alternatives(broadcast: Broadcast, conversation_pk: int) -> list[dict[str, Any]]:
+    """Return the `left_out` entries of the customer's other conversations that were left out in favor of this one."""
     return [
         entry
         for entry in broadcast.left_out

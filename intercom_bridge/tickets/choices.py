@@ -1,4 +1,4 @@
-"""The objects that an external key of the create form may point to."""
+"""The choices of an external key in the create form: the objects in iTop that it may point to."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -28,8 +28,9 @@ class Choice:
 class ChoiceList:
     """The choices of a field, sorted by name.
 
-    `total`: how many iTop has, which may be more than `choices`. `needs`: the field that must be chosen first.
-    `is_rejected`: iTop does not understand the filter in its own data model, so the choices are unknown.
+    total: the number of choices in iTop, which may be larger than the number of `choices`.
+    needs: the code of another field that needs a value first, or "". Then there are no choices yet.
+    is_rejected: iTop rejects the filter that its own data model gives for this field, so the choices are unknown.
     """
 
     choices: tuple[Choice, ...] = ()
@@ -51,20 +52,20 @@ def get_choices(
     this: Mapping[str, str | int],
     form_codes: Collection[str] = (),
 ) -> ChoiceList:
-    """Return the objects that an external key may point to in a new ticket with the values `this`.
+    """Return the choices of an external key in a new ticket. Raise ItopError.
 
-    `form_codes` are the fields of the form: if the filter needs one that has no value, it has to be chosen first.
-    Raise ItopError.
+    `this` are the new ticket's values by attribute code. The data model's filter refers to them as `:this->code`.
+    `form_codes` are the fields of the form. If the filter needs one of them that has no value yet, name it in `needs`.
     """
     try:
         template = _filter(attribute)
-        needed = template.object_codes - template.optional_codes
-        missing = next((code for code in form_codes if code in needed and not this.get(code)), "")
-        if missing:
-            return ChoiceList(needs=missing)
+        needed_codes = template.object_codes - template.optional_codes
+        missing_code = next((code for code in form_codes if code in needed_codes and not this.get(code)), "")
+        if missing_code:
+            return ChoiceList(needs=missing_code)
         return _query_choices(context, template.fill_object(this))
     except (OqlError, ItopRejectedError) as error:
-        # The message is not logged, because it may quote what was typed into the form.
+        # The error's message is not logged, because it may quote what the teammate typed into the form.
         log.warning("choices.filter_rejected", attribute=attribute.code, error=type(error).__name__)
         return ChoiceList(is_rejected=True)
 
@@ -72,7 +73,7 @@ def get_choices(
 def search_choices(
     context: PanelContext, attribute: Attribute, this: Mapping[str, str | int], terms: Collection[str]
 ) -> ChoiceList:
-    """Return the choices with all these words in their names, for a list that is not complete."""
+    """Return the choices whose names contain all these words. Needed if `get_choices` does not return all choices."""
     query = _filter(attribute).fill_object(this)
     return _query_choices(context, query.containing("friendlyname", terms))
 
@@ -80,26 +81,27 @@ def search_choices(
 def find_choice(
     context: PanelContext, attribute: Attribute, this: Mapping[str, str | int], choice_id: int
 ) -> Choice | None:
-    """Return the choice with this id, for a list that is not complete."""
+    """Return the choice with this id, or None. Needed if `get_choices` does not return all choices."""
     found = _query_choices(context, _filter(attribute).fill_object(this).narrow("id", choice_id))
     return next(iter(found.choices), None)
 
 
 def depends_on(attribute: Attribute) -> frozenset[str]:
-    """Return the attributes that decide on the choices, by the data model and by the filter."""
+    """Return the codes of the attributes on which the choices depend: those in the filter and in `depends_on`."""
     try:
-        in_filter = parse(attribute.filter).object_codes if attribute.filter else frozenset()
+        codes_in_filter = parse(attribute.filter).object_codes if attribute.filter else frozenset()
     except OqlError:
-        in_filter = frozenset()
-    return in_filter | frozenset(attribute.depends_on)
+        codes_in_filter = frozenset()
+    return codes_in_filter | frozenset(attribute.depends_on)
 
 
 def _filter(attribute: Attribute) -> Query:
+    """Return the query for the choices, with placeholders. Without a filter, all objects of the class are choices."""
     return parse(attribute.filter or f"SELECT {attribute.target_class}")
 
 
 def _query_choices(context: PanelContext, query: Query) -> ChoiceList:
-    """Return the choices, from the cache for five minutes. A rejected query is sent once per request."""
+    """Return the choices. In one request, send a query at most once, even if iTop rejects it."""
     question = f"choices: {query}"
     if question not in context.memo:
         try:
@@ -113,6 +115,7 @@ def _query_choices(context: PanelContext, query: Query) -> ChoiceList:
 
 
 def _cached_choices(context: PanelContext, query: Query, question: str) -> ChoiceList:
+    """Return the choices from the cache or, if they are older than CACHE_SECONDS, from iTop."""
     answer = CachedAnswer.objects.fresh(context.itop, question, CACHE_SECONDS)
     if answer is not None:
         choices = tuple(Choice(**choice) for choice in answer.value["choices"])
@@ -120,9 +123,11 @@ def _cached_choices(context: PanelContext, query: Query, question: str) -> Choic
     found = get_objects(
         context, query.class_name, str(query), fields=("id", "friendlyname"), limit=MAX_CHOICES
     )
-    labels = {str(item.id): clean_text(item.text("friendlyname")).strip() or str(item.id) for item in found}
-    by_label = sorted(labels.items(), key=lambda choice: choice[1].casefold())
-    choices = tuple(Choice(id=choice_id, label=label) for choice_id, label in by_label)
+    unsorted = []
+    for item in found:
+        name = clean_text(item.text("friendlyname")).strip()
+        unsorted.append(Choice(id=str(item.id), label=name or str(item.id)))
+    choices = tuple(sorted(unsorted, key=lambda choice: choice.label.casefold()))
     stored = [asdict(choice) for choice in choices]
     CachedAnswer.objects.store(context.itop, question, {"total": found.total, "choices": stored})
     return ChoiceList(choices=choices, total=found.total)

@@ -15,9 +15,10 @@ from itop_client import Deadline, Found, UnknownAttributeError
 
 @dataclass(frozen=True, kw_only=True)
 class PanelContext:
-    """One request in one workspace.
+    """One request of the panel in one workspace.
 
-    `memo` holds results that are needed several times in a request, by the name of the function that computes them.
+    deadline: when the response has to be ready. Every call to iTop or Intercom has to end before.
+    memo: results that are needed several times in the request, for example by the name of the function that made them.
     """
 
     workspace: Workspace
@@ -49,9 +50,9 @@ def get_objects(  # noqa: PLR0913 - the arguments of core/get
     limit: int | None = None,
     page: int = 1,
 ) -> Found:
-    """Query iTop within the request's deadline. If it lacks an `optional` attribute, query again without that.
+    """Query iTop within the request's deadline. If iTop lacks one of the `optional` attributes, query again without it.
 
-    Raise ItopError, or SecretDecryptionError when the account's token cannot be decrypted.
+    Raise ItopError, or SecretDecryptionError if the token of the bridge's account in iTop cannot be decrypted.
     """
     codes = tuple(dict.fromkeys((*fields, *optional)))
     client, seconds = itop_client(context.itop), context.deadline.remaining()
@@ -60,5 +61,5 @@ def get_objects(  # noqa: PLR0913 - the arguments of core/get
     except UnknownAttributeError as error:
         if error.attribute not in optional:
             raise
-        rest = [code for code in optional if code != error.attribute]
-        return get_objects(context, class_name, oql, fields=fields, optional=rest, limit=limit, page=page)
+        others = [code for code in optional if code != error.attribute]
+        return get_objects(context, class_name, oql, fields=fields, optional=others, limit=limit, page=page)

@@ -1,4 +1,4 @@
-"""The stored rows of the conversation in a panel request, and of tickets that are linked to it."""
+"""Look up what our tables contain about the conversation of a panel request: its row, links and ticket creations."""
 
 import datetime as dt
 
@@ -13,15 +13,18 @@ from intercom_bridge.sync.message import order_of
 
 from .context import PanelContext
 
-# Intercom's share of the five seconds for an answer.
+# The longest wait for Intercom's REST API while the panel, which has five seconds to respond, processes a click.
 FETCH_SECONDS = 2.0
-# Messages that arrived this long before a link was made are checked again once it exists: the conversation in the
-# panel's request may be older than they are.
+# After a link is created, the messages that arrived this long before are delivered to it. The conversation in the
+# panel's request may lack them, because Intercom's inbox may have loaded it before they arrived.
 RECENT_EVENTS = dt.timedelta(minutes=10)
 
 
 def find_conversation(context: PanelContext) -> Conversation | None:
-    """Return the row of this conversation, or None: no ticket was linked, no customer chosen."""
+    """Return the row of this conversation, or None if there is none.
+
+    The row is created when a teammate first does something, for example links a ticket or chooses the person.
+    """
     if "find_conversation" not in context.memo:
         found = Conversation.objects.filter(
             workspace=context.workspace, conversation_id=context.request.conversation.id
@@ -34,7 +37,7 @@ def find_conversation(context: PanelContext) -> Conversation | None:
 
 
 def get_or_create_conversation(context: PanelContext) -> Conversation:
-    """Return the row of this conversation, and store its participants."""
+    """Return the row of this conversation, and store the conversation's contacts in Participant."""
     conversation = Conversation.objects.find_or_create(context.workspace, context.request.conversation.id)
     forget_absence(context)
     Participant.objects.note(conversation, context.request.contact_ids)
@@ -42,31 +45,31 @@ def get_or_create_conversation(context: PanelContext) -> Conversation:
 
 
 def known_ticket(itop: ItopInstance, ticket_class: str, object_id: int, ref: str) -> Ticket:
-    """Return the row of a ticket, which is created if there is none."""
+    """Return the row of a ticket. Create the row if there is none. `ref` is the ticket's reference in iTop."""
     return Ticket.objects.get_or_create(
         itop=itop, ticket_class=ticket_class, object_id=object_id, defaults={"ref": ref[:100]}
     )[0]
 
 
 def forget_absence(context: PanelContext) -> None:
-    """Make `find_conversation` ask again if it found no row. Call it after the row may have been created."""
+    """Let `find_conversation` query again if it has found no row. Call this after the row may have been created."""
     if context.memo.get("find_conversation") is None:
         context.memo.pop("find_conversation", None)
 
 
 def find_links(context: PanelContext) -> dict[int, TicketLink]:
-    """Return the links of this conversation by the ticket's id in iTop."""
+    """Return the links of this conversation to tickets of the profile's class, by the ticket's id in iTop."""
     conversation = find_conversation(context)
     if conversation is None:
         return {}
     links = TicketLink.objects.of_conversation(conversation).filter(
         ticket__itop=context.itop, ticket__ticket_class=context.profile.ticket_class
     )
-    found = {}
+    links_by_id = {}
     for link in links:
         link.conversation = conversation
-        found[link.ticket.object_id] = link
-    return found
+        links_by_id[link.ticket.object_id] = link
+    return links_by_id
 
 
 def find_link(context: PanelContext, ticket_class: str, ticket_id: int) -> TicketLink | None:
@@ -75,7 +78,7 @@ def find_link(context: PanelContext, ticket_class: str, ticket_id: int) -> Ticke
 
 
 def creations_in(context: PanelContext) -> TicketCreationQuerySet:
-    """Return all ticket creations from this conversation, newest first."""
+    """Return all ticket creations in this conversation, in whatever state, newest first."""
     creations: TicketCreationQuerySet = TicketCreation.objects.filter(
         conversation__workspace=context.workspace,
         conversation__conversation_id=context.request.conversation.id,
@@ -84,22 +87,29 @@ def creations_in(context: PanelContext) -> TicketCreationQuerySet:
 
 
 def created_in(context: PanelContext) -> TicketCreationQuerySet:
-    """Return the creations from this conversation whose ticket exists and is still stored, newest first."""
+    """Return the creations in this conversation that have created a ticket, newest first.
+
+    A creation whose ticket's row was deleted since is left out.
+    """
     created = creations_in(context).filter(state=TicketCreation.State.CREATED, ticket__isnull=False)
     return created.select_related("ticket")
 
 
 def creation_to_report(context: PanelContext) -> TicketCreation | None:
-    """Return the newest creation that is pending, or that iTop refused in the background and was not shown yet."""
-    pending = Q(state=TicketCreation.State.CREATING)
-    not_shown = Q(state=TicketCreation.State.REFUSED, rejection_seen=False)
-    return creations_in(context).filter(pending | not_shown).first()
+    """Return the newest creation that the first screen has to mention, or None.
+
+    It is pending, or it was rejected in the background and no teammate has seen the rejection yet.
+    """
+    is_pending = Q(state=TicketCreation.State.CREATING)
+    is_unseen_rejection = Q(state=TicketCreation.State.REFUSED, rejection_seen=False)
+    return creations_in(context).filter(is_pending | is_unseen_rejection).first()
 
 
 def fetch_full_conversation(context: PanelContext) -> ConversationPayload:
-    """Return the request's conversation, or fetch it from Intercom if the request carries only part of it.
+    """Return the conversation with all its parts, if possible. Raise IntercomError or SecretDecryptionError.
 
-    Raise IntercomError or SecretDecryptionError.
+    The request may contain only some of the parts. Then fetch the others from Intercom. Without an access token,
+    return the request's conversation.
     """
     conversation = context.request.conversation
     if conversation.is_complete or not context.workspace.access_token:
@@ -109,8 +119,12 @@ def fetch_full_conversation(context: PanelContext) -> ConversationPayload:
 
 
 def last_position(conversation: ConversationPayload) -> tuple[int, int]:
-    """Return a link's `since_part_at` and `since_part_order` after the last part; now, if parts are missing."""
+    """Return the position of the last part, as a link's `since_part_at` and `since_part_order`.
+
+    If parts are missing from `conversation`, return the present time, because the last part is unknown.
+    """
     positions = [(part.created_at, order_of(part.id)) for part in conversation.messages]
     if not conversation.is_complete:
-        positions.append((int(timezone.now().timestamp()), 0))
+        now = int(timezone.now().timestamp())
+        positions.append((now, 0))
     return max(positions, default=(0, 0))

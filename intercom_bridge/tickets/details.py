@@ -1,4 +1,4 @@
-"""A ticket with its attributes, its last log entries, its conversations, and the files that the bridge knows."""
+"""One ticket for its screen: attributes, newest log entries, other conversations, and the files the bridge knows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .query import get_tickets_by
 from .rows import TicketRow, make_row, owner_codes, row_codes
 from .scope import has_ticket
 
-# Shown even if the profile does not name them: who works on a ticket is the most frequent question.
+# Always shown, even if the profile does not name them, because teammates ask most often who works on a ticket.
 ASSIGNEE_CODES = ("agent_id", "team_id")
 MAX_ENTRIES = 3
 MAX_CONVERSATIONS = 10
@@ -23,7 +23,7 @@ MAX_FILES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """The last entries of a log, newest first, and the total number of entries."""
+    """The newest entries of a log, newest first. `total` is the number of all its entries."""
 
     entries: tuple[LogEntry, ...] = ()
     total: int = 0
@@ -40,9 +40,11 @@ class TicketFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TicketDetails:
-    """`attributes`: (code, value) of each attribute that has a value; `missing`: those that iTop lacks.
+    """A ticket and what the ticket's screen shows about it.
 
-    `link` links it to this conversation.
+    attributes: code and text of each attribute that has a value.
+    missing: the codes that the profile names but iTop does not have.
+    link: the link to this conversation, or None.
     """
 
     row: TicketRow
@@ -57,16 +59,16 @@ class TicketDetails:
 def get_ticket(
     context: PanelContext, ticket_class: str, ticket_id: int, *, extra: Iterable[str] = ()
 ) -> ItopObject:
-    """Return a ticket in scope, with those of the `extra` attributes that this iTop has.
+    """Return a ticket that is in scope, from iTop. `extra` are codes of further attributes, which iTop may lack.
 
     Raise TicketNotFoundError, OutOfScopeError, PersonNotResolvedError, DefaultCallerError or ItopError.
     """
     if ticket_class != context.profile.ticket_class:
         raise TicketNotFoundError(f"{ticket_class} is not the ticket class of this workspace")
     person = find_caller(context).person
-    always = row_codes(context) | {context.profile.code("title")}
-    extra = frozenset((*extra, *owner_codes(context))) - always
-    found = get_tickets_by(context, f"t.id = {ticket_id}", fields=always, optional=extra)
+    required = row_codes(context) | {context.profile.code("title")}
+    optional = frozenset((*extra, *owner_codes(context))) - required
+    found = get_tickets_by(context, f"t.id = {ticket_id}", fields=required, optional=optional)
     if not found.objects:
         raise TicketNotFoundError(f"{ticket_class} {ticket_id} is not in iTop")
     ticket = found.objects[0]
@@ -76,20 +78,20 @@ def get_ticket(
 
 
 def get_details(context: PanelContext, ticket_class: str, ticket_id: int) -> TicketDetails:
-    """Return a ticket with its logs, in one query. Raise as `get_ticket` does."""
+    """Return a ticket with its logs. Take one query to iTop. Raise the same errors as `get_ticket`."""
     profile = context.profile
     codes = tuple(dict.fromkeys((*profile.details_attributes, *ASSIGNEE_CODES)))
-    logs = (profile.code("public_log"), profile.code("private_log"))
-    names = (f"{code}_friendlyname" for code in codes if code.endswith("_id"))
-    ticket = get_ticket(context, ticket_class, ticket_id, extra=(*codes, *names, *logs))
-    public, private = (_read_log(ticket, log) for log in logs)
+    public_code, private_code = profile.code("public_log"), profile.code("private_log")
+    name_codes = (f"{code}_friendlyname" for code in codes if code.endswith("_id"))
+    extra = (*codes, *name_codes, public_code, private_code)
+    ticket = get_ticket(context, ticket_class, ticket_id, extra=extra)
     links = find_links(context)
     return TicketDetails(
         row=make_row(context, ticket, find_caller(context).person, links),
-        attributes=tuple((code, value) for code in codes if (value := _value(ticket, code))),
+        attributes=tuple((code, text) for code in codes if (text := _text_of(ticket, code))),
         missing=tuple(code for code in profile.details_attributes if code not in ticket.fields),
-        public=public,
-        private=private,
+        public=_read_log(ticket, public_code),
+        private=_read_log(ticket, private_code),
         other_conversations=find_other_conversations(context, ticket.class_name, ticket.id),
         link=links.get(ticket.id),
     )
@@ -98,7 +100,7 @@ def get_details(context: PanelContext, ticket_class: str, ticket_id: int) -> Tic
 def find_other_conversations(
     context: PanelContext, ticket_class: str, ticket_id: int
 ) -> tuple[Conversation, ...]:
-    """Return the other conversations that the ticket is linked to, of all workspaces, the newest link first."""
+    """Return the ticket's conversations in all workspaces, except this one. The newest link comes first."""
     links = TicketLink.objects.filter(
         ticket__itop=context.itop, ticket__ticket_class=ticket_class, ticket__object_id=ticket_id
     ).exclude(
@@ -110,35 +112,37 @@ def find_other_conversations(
 
 
 def files_of_ticket(itop: ItopInstance, ticket_class: str, ticket_id: int) -> list[TicketFile]:
-    """Return the files of a ticket whose names are known here, newest first, without asking iTop.
+    """Return the files of a ticket that the bridge has copied from or to Intercom, newest first. Do not ask iTop.
 
-    iTop tells the name and size of a file only together with its content, so those that the bridge has not seen are
-    missing: the ticket in iTop has them.
+    Other files of the ticket are left out, because iTop returns a file's name and size only with its whole content.
     """
     tickets = Ticket.objects.filter(itop=itop, ticket_class=ticket_class, object_id=ticket_id)
-    # One file of the ticket has a row for each conversation and message that it was posted in.
-    added = FileToIntercom.objects.filter(
+    from_itop = FileToIntercom.objects.filter(
         event__ticket__in=tickets, source=FileToIntercom.Source.ATTACHMENT, cleaned_at=None
     ).exclude(name="")
-    copied = FileToItop.objects.filter(
+    to_itop = FileToItop.objects.filter(
         ticket__in=tickets, state=FileToItop.State.COPIED, attachment_id__isnull=False, cleaned_at=None
     )
     rows = [
-        *added.order_by("pk").values_list("object_id", "name", "size"),
-        *copied.values_list("attachment_id", "name", "size"),
+        *from_itop.order_by("pk").values_list("object_id", "name", "size"),
+        *to_itop.values_list("attachment_id", "name", "size"),
     ]
-    by_id = {
-        number: TicketFile(name, size, itop.attachment_url(number)) for number, name, size in rows if number
+    # By the attachment's id, because a file has a row for each message that it was posted with.
+    files = {
+        attachment_id: TicketFile(name, size, itop.attachment_url(attachment_id))
+        for attachment_id, name, size in rows
+        if attachment_id
     }
-    return [by_id[number] for number in sorted(by_id, reverse=True)]
+    return [files[attachment_id] for attachment_id in sorted(files, reverse=True)]
 
 
-def _value(ticket: ItopObject, code: str) -> str:
-    """Return the name for an external key, and "" for an attribute without a value."""
-    name = f"{code}_friendlyname"
-    return ticket.text(name if name in ticket.fields else code).strip()
+def _text_of(ticket: ItopObject, code: str) -> str:
+    """Return an attribute's value as text: for an external key the object's name. Return "" if there is no value."""
+    name_code = f"{code}_friendlyname"
+    return ticket.text(name_code if name_code in ticket.fields else code).strip()
 
 
 def _read_log(ticket: ItopObject, code: str) -> Log:
     entries = read_log(ticket.fields.get(code))
-    return Log(entries=tuple(reversed(entries[-MAX_ENTRIES:])), total=len(entries))
+    newest_first = tuple(reversed(entries[-MAX_ENTRIES:]))
+    return Log(entries=newest_first, total=len(entries))

@@ -1,4 +1,4 @@
-"""Reasons why a request cannot be served. The panel has a screen for each."""
+"""The errors of `tickets`: why a teammate's request cannot be fulfilled. The panel has a screen for each."""
 
 import datetime as dt
 import enum
@@ -10,7 +10,10 @@ class TicketsError(Exception):
 
 
 class MatchFailure(enum.Enum):
-    """Why it is not known which Person in iTop a contact is. Names are stored; values are for logs."""
+    """Why the bridge does not know which Person in iTop a contact is.
+
+    The bridge stores the names in its cache, so they must not change. The values are for logs.
+    """
 
     NOTHING_TO_GO_BY = "the contact has neither an e-mail address nor an ID"
     UNKNOWN = "no Person matches the contact"
@@ -21,10 +24,11 @@ class MatchFailure(enum.Enum):
 
 
 class PersonNotResolvedError(TicketsError):
-    """It is not known which Person the contact is, so a teammate has to choose.
+    """The bridge does not know which Person the contact is, so a teammate has to choose.
 
-    `email` is the contact's, `candidates` are the ids of the persons who match in part; `name`, `picked_by` and
-    `picked_at` describe a choice that is no longer valid.
+    email: the contact's e-mail address. If iTop no longer has the chosen Person (GONE), it is that person's address.
+    candidates: the ids of the persons to whom some of the contact's data point.
+    name, picked_by, picked_at: the person whom a teammate chose before, if that choice is no longer valid.
     """
 
     def __init__(  # noqa: PLR0913 - facts for the screen
@@ -51,7 +55,7 @@ class OutOfScopeError(TicketsError):
 
 
 class DefaultCallerError(TicketsError):
-    """iTop does not have the workspace's caller for unknown customers, or not in the workspace's scope."""
+    """The workspace's caller for unknown customers is not in iTop, or not in the workspace's scope."""
 
 
 class OtherOrganizationError(TicketsError):
@@ -59,12 +63,12 @@ class OtherOrganizationError(TicketsError):
 
 
 class TicketNotFoundError(TicketsError):
-    """iTop does not have this ticket, or it is not of the profile's class."""
+    """iTop does not have this ticket, or the ticket is not of the profile's class."""
 
 
 class OutdatedScreenError(TicketsError):
-    """The conversation has changed since the screen that was clicked on was displayed."""
+    """The teammate clicked on an old screen: the conversation has changed since it was displayed."""
 
 
 class CacheMissError(TicketsError):
-    """The cache does not say who the contact is, whether they are in scope, or which tickets they have."""
+    """The cache lacks what is needed: who the contact is, whether they are in scope, or which tickets they have."""

@@ -1,4 +1,4 @@
-"""The linked and the ongoing tickets of a person."""
+"""List the tickets of the first screen: those that are linked to the conversation, and the contact's ongoing ones."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -26,60 +26,64 @@ MAX_TICKETS = 200
 
 
 def get_tickets(context: PanelContext) -> TicketList:
-    """Return the linked and the ongoing tickets of the contact, newest first, with at most one query to iTop.
+    """Return the linked tickets and the contact's ongoing tickets, newest first.
 
-    A ticket that the PHP extension linked to this conversation is listed as linked; the worker adds the link. Write
-    nothing but the cache. For a contact whom iTop does not know, return the linked tickets only. Raise
-    PersonNotResolvedError, OutOfScopeError, DefaultCallerError or ItopError.
+    A ticket that the PHP extension linked to this conversation is listed as linked; the worker creates the link later.
+    For a contact whom iTop does not know, return the linked tickets only. Save nothing outside the cache.
+
+    Raise PersonNotResolvedError, OutOfScopeError, DefaultCallerError or ItopError.
     """
     caller = find_caller(context)
-    person = caller.person
     links = find_links(context)
     if caller.is_default:
-        return _get_linked(context, person, links)
+        return _get_linked(context, caller.person, links)
     merge = find_merge_change(context)
-    cached = find_fresh_list(context, person, links.keys())
-    if cached is not None:
-        if merge.to_json() is not None:
-            store_merge(context, person, merge)
-        return cached
+    cached = find_fresh_list(context, caller.person, links.keys())
+    if cached is None:
+        return _query_tickets(context, caller.person, links, merge.merged_away_at)
+    if merge.to_json() is not None:
+        store_merge(context, caller.person, merge)
+    return cached
+
+
+def _query_tickets(
+    context: PanelContext, person: Person, links: Mapping[int, TicketLink], merged_away_at: int
+) -> TicketList:
+    """Read the tickets from iTop. Cache them together with the changes of links that the worker has to save."""
     fetched_at = timezone.now()
     found = _search(context, person, links.keys())
     extension_links = find_extension_links(context, found, person, links.keys())
-    objects = list(found)
+    itop_tickets = list(found)
     if found.total > MAX_TICKETS and links:
-        # The linked tickets may be older than the newest two hundred.
-        listed = {ticket.id for ticket in objects}
-        objects += [ticket for ticket in _search_by_id(context, links) if ticket.id not in listed]
+        # The search returns the newest MAX_TICKETS only, and linked tickets may be older.
+        listed_ids = {ticket.id for ticket in itop_tickets}
+        itop_tickets += [ticket for ticket in _search_by_id(context, links) if ticket.id not in listed_ids]
     linked_ids = links.keys() | {link.object_id for link in extension_links}
     rows = [
         make_row(context, ticket, person, linked_ids)
-        for ticket in objects
+        for ticket in itop_tickets
         if has_ticket(context, ticket, person)
     ]
-    found_ids = {ticket.id for ticket in objects}
+    found_ids = {ticket.id for ticket in itop_tickets}
     gone = [link.ticket for object_id, link in links.items() if object_id not in found_ids]
+    present = [link.ticket for object_id, link in links.items() if object_id in found_ids]
     rows += map(_row_of_linked, gone)
     tickets = TicketList(rows=tuple(rows), has_more=found.total > MAX_TICKETS, fetched_at=fetched_at)
     changes = LinkChanges.of(
         context,
         adopt=extension_links,
         gone=[ticket.object_id for ticket in gone if ticket.gone_at is None],
-        found_again=[
-            object_id
-            for object_id, link in links.items()
-            if object_id in found_ids and link.ticket.gone_at is not None
-        ],
-        merged_away_at=merge.merged_away_at,
+        found_again=[ticket.object_id for ticket in present if ticket.gone_at is not None],
+        merged_away_at=merged_away_at,
     )
     store_list(context, person, tickets, links, changes)
     return tickets
 
 
 def get_cached_tickets(context: PanelContext) -> TicketList:
-    """Return the last list that iTop returned, without asking it. Raise CacheMissError.
+    """Return the last list that iTop returned, without asking iTop. Raise CacheMissError.
 
-    Of a ticket that was created since, only what it was created with is known.
+    Add the tickets that were linked since. What the bridge knows about them is incomplete.
     """
     person = find_cached_person(context)
     links = find_links(context)
@@ -87,11 +91,11 @@ def get_cached_tickets(context: PanelContext) -> TicketList:
     if cached is None:
         raise CacheMissError
     rows = [row for row in cached.rows if row.is_linked or row.is_ongoing]
-    known = {row.id for row in rows}
+    listed_ids = {row.id for row in rows}
     rows += [
         _unlisted_row(context, person, link.ticket)
         for object_id, link in links.items()
-        if object_id not in known
+        if object_id not in listed_ids
     ]
     return TicketList(
         rows=tuple(rows),
@@ -101,23 +105,26 @@ def get_cached_tickets(context: PanelContext) -> TicketList:
 
 
 def find_ongoing(context: PanelContext, person: Person) -> TicketList:
-    """Return the ongoing tickets of any person. Neither read nor write the cache of lists."""
+    """Return the ongoing tickets of this person, whoever the contact is. Do not use the cache of lists."""
     found = _search(context, person, ())
     rows = (make_row(context, ticket, person, ()) for ticket in found if has_ticket(context, ticket, person))
     return TicketList(rows=tuple(rows), has_more=found.total > MAX_TICKETS, fetched_at=timezone.now())
 
 
 def _get_linked(context: PanelContext, default_caller: Person, links: Mapping[int, TicketLink]) -> TicketList:
-    """Return the linked tickets of an unknown contact: those of the default caller are not the contact's."""
+    """Return only the linked tickets, for a contact whom iTop does not know.
+
+    The other tickets of the workspace's caller for unknown customers belong to other contacts.
+    """
     fetched_at = timezone.now()
-    found = _search_by_id(context, links) if links else ()
+    itop_tickets = _search_by_id(context, links) if links else ()
     rows = [
         replace(make_row(context, ticket, default_caller, links), is_ongoing=False)
-        for ticket in found
+        for ticket in itop_tickets
         if has_ticket(context, ticket, default_caller)
     ]
-    found_ids = {ticket.id for ticket in found}
-    rows += [_row_of_linked(link.ticket) for key, link in links.items() if key not in found_ids]
+    found_ids = {ticket.id for ticket in itop_tickets}
+    rows += [_row_of_linked(link.ticket) for object_id, link in links.items() if object_id not in found_ids]
     return TicketList(rows=tuple(rows), has_more=False, fetched_at=fetched_at)
 
 
@@ -129,22 +136,22 @@ def _search_by_id(context: PanelContext, ticket_ids: Iterable[int]) -> Sequence[
 
 
 def _row_of_linked(ticket: Ticket, status: str = "") -> TicketRow:
-    """Return the row of a linked ticket of which only the reference is known."""
+    """Return a row with what our table contains: the ticket's class, id and reference."""
     return TicketRow(
         ticket_class=ticket.ticket_class, id=ticket.object_id, ref=ticket.ref, status=status, is_linked=True
     )
 
 
 def _optional_codes(context: PanelContext) -> set[str]:
-    """Return the attributes of a row that a profile may name without iTop having them."""
+    """Return the attributes of a row that iTop may lack although the profile names them."""
     title = context.profile.code("title")
     return {title, *subtitle_codes(context), *owner_codes(context), *ASSIGNEE_NAMES}
 
 
 def _unlisted_row(context: PanelContext, person: Person, ticket: Ticket) -> TicketRow:
-    """Return the row of a linked ticket that iTop has not listed yet.
+    """Return the row of a linked ticket that the cached list does not contain.
 
-    If the bridge created the ticket with the person as its caller, the form has its title.
+    If the bridge created the ticket for this person, its title is known from the submitted form.
     """
     row = _row_of_linked(ticket, _("unknown state"))
     creation = TicketCreation.objects.filter(ticket=ticket, caller_id=person.id).first()
@@ -157,13 +164,14 @@ def _unlisted_row(context: PanelContext, person: Person, ticket: Ticket) -> Tick
 
 
 def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) -> Found:
+    """Query the person's ongoing tickets, the linked tickets, and those that the PHP extension linked here."""
     profile = context.profile
     code = profile.code
-    ongoing = f"t.{code('caller_id')} = {person.id}"
+    is_ongoing = f"t.{code('caller_id')} = {person.id}"
     if profile.excluded_states:
         states = ", ".join(quote(state) for state in profile.excluded_states)
-        ongoing = f"({ongoing} AND t.{code('status')} NOT IN ({states}))"
-    conditions = [ongoing]
+        is_ongoing = f"({is_ongoing} AND t.{code('status')} NOT IN ({states}))"
+    conditions = [is_ongoing]
     fields = row_codes(context)
     if linked_ids:
         conditions.append(f"t.id IN ({ids(linked_ids)})")

@@ -1,4 +1,4 @@
-"""What is new in iTop for a conversation, and when it was last checked. Asks only the database."""
+"""What is new in iTop about a conversation's tickets, and when the bridge last checked. Read only from our tables."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -19,11 +19,13 @@ MAX_EVENTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """The newest change of a linked ticket, and how the checks for changes are doing.
+    """The newest change of a linked ticket, and whether the bridge still notices and posts changes.
 
-    `happened_at` is when the newest change happened, `checked_at` is when all followed tickets had last been compared
-    with iTop, both in the workspace's time zone; None if unknown. `problem`: why iTop cannot be checked now.
-    `is_stopped`: the bridge posts no changes in this conversation, because there were too many.
+    happened_at: when the newest change happened, in the workspace's time zone. None if there is no change.
+    checked_at: changes before this time were noticed in all linked tickets, in the workspace's time zone. None if no
+        ticket was checked yet.
+    problem: why the bridge cannot check iTop at present, or "".
+    is_stopped: the bridge has stopped posting changes in this conversation, because there were too many.
     """
 
     latest: TicketEvent | None = None
@@ -34,30 +36,40 @@ class News:
 
 
 def get_news(context: PanelContext) -> News | None:
-    """Return what is new in the linked tickets, or None if there are none."""
+    """Return what is new in the linked tickets, or None if no ticket is linked."""
     conversation = find_conversation(context)
     if conversation is None or not conversation.links.exists():
         return None
     latest = _events(conversation).select_related("ticket").first()
-    snapshots = TicketSnapshot.objects.filter(ticket__links__conversation=conversation).values_list(
-        "read_at", "poll_at", "ticket__gone_at"
-    )
-    read = [(read_at, bool(poll_at and not gone_at)) for read_at, poll_at, gone_at in snapshots if read_at]
-    followed = [read_at for read_at, is_followed in read if is_followed]
-    # If no ticket is polled any more, use the last time that one was read.
-    checked_at = min(followed) if followed else max((read_at for read_at, _ in read), default=None)
-    poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
+    checked_at = _checked_at(conversation)
+    failing_poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
     return News(
         latest=latest,
         happened_at=happened_at(context, latest) if latest else None,
         checked_at=checked_at.astimezone(context.workspace.zone) if checked_at else None,
-        problem=reason_label(poll.reason_code, poll.reason_detail) if poll else "",
+        problem=reason_label(failing_poll.reason_code, failing_poll.reason_detail) if failing_poll else "",
         is_stopped=conversation.posting_stopped_at is not None,
     )
 
 
+def _checked_at(conversation: Conversation) -> dt.datetime | None:
+    """Return when the linked ticket that was read longest ago was read. Count only tickets that are still polled.
+
+    If no ticket is polled any more, return the last time at which any was read, or None.
+    """
+    snapshots = TicketSnapshot.objects.filter(ticket__links__conversation=conversation)
+    read_times, polled_read_times = [], []
+    for read_at, poll_at, gone_at in snapshots.values_list("read_at", "poll_at", "ticket__gone_at"):
+        if read_at is None:
+            continue
+        read_times.append(read_at)
+        if poll_at is not None and gone_at is None:
+            polled_read_times.append(read_at)
+    return min(polled_read_times) if polled_read_times else max(read_times, default=None)
+
+
 def list_events(context: PanelContext) -> list[TicketEvent]:
-    """Return the last changes of the linked tickets, newest first."""
+    """Return the newest changes of the linked tickets, newest first, MAX_EVENTS at most."""
     conversation = find_conversation(context)
     if conversation is None:
         return []
@@ -65,27 +77,32 @@ def list_events(context: PanelContext) -> list[TicketEvent]:
 
 
 def names_of_files(events: Iterable[TicketEvent]) -> dict[int, list[str]]:
-    """Return the names of the files that these events report or that were saved with them, by the event's key."""
-    pks = [event.pk for event in events]
-    rows = (
-        FileToIntercom.objects.filter(Q(event__in=pks) | Q(event__entry__in=pks))
+    """Return the names of the attachments that belong to these events, by the event's primary key.
+
+    An event that adds a file has that file. An event about a log entry has the files that were saved with the entry.
+    """
+    event_pks = [event.pk for event in events]
+    files = (
+        FileToIntercom.objects.filter(Q(event__in=event_pks) | Q(event__entry__in=event_pks))
         .filter(source=FileToIntercom.Source.ATTACHMENT, cleaned_at=None)
         .exclude(name="")
         .order_by("pk")
     )
+    # By event, and then by the attachment's id, because an attachment may have several rows.
     names: dict[int, dict[int, str]] = {}
-    for event, entry, number, name in rows.values_list("event", "event__entry", "object_id", "name"):
-        names.setdefault(entry or event, {}).setdefault(number, name)
-    return {event: list(found.values()) for event, found in names.items()}
+    columns = files.values_list("event", "event__entry", "object_id", "name")
+    for event_pk, entry_event_pk, attachment_id, name in columns:
+        names.setdefault(entry_event_pk or event_pk, {}).setdefault(attachment_id, name)
+    return {event_pk: list(names_by_id.values()) for event_pk, names_by_id in names.items()}
 
 
 def happened_at(context: PanelContext, event: TicketEvent) -> dt.datetime:
-    """Return when a change happened, or if iTop does not say, when the bridge noticed it."""
+    """Return when a change happened or, if iTop does not say that, when the bridge noticed the change."""
     return (event.happened_at or event.created_at).astimezone(context.workspace.zone)
 
 
 def resume_posting(context: PanelContext) -> None:
-    """Post changes in this conversation again. Raise OutdatedScreenError."""
+    """Start posting changes in this conversation again, if the bridge has stopped. Raise OutdatedScreenError."""
     conversation = find_conversation(context)
     if conversation is not None and conversation.posting_stopped_at is not None:
         claim_version(context)
@@ -93,10 +110,10 @@ def resume_posting(context: PanelContext) -> None:
 
 
 def _events(conversation: Conversation) -> QuerySet[TicketEvent]:
-    """Return the changes of the tickets that are linked now.
+    """Return the changes of the tickets that are linked now, newest first.
 
-    iTop's copies of a parent's entries are left out, and so are files that were saved with an entry: they are named
-    there (`names_of_files`).
+    Leave out entries that iTop has copied from a parent ticket. Also leave out files that were saved with an entry,
+    because the entry names them (`names_of_files`).
     """
     events = TicketEvent.objects.filter(
         conversation=conversation, ticket__in=conversation.links.values("ticket")

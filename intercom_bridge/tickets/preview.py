@@ -1,4 +1,4 @@
-"""A panel request without a conversation, for an admin who tests a scope or a ticket profile."""
+"""Make up a panel request, with which an admin tests a scope or a ticket profile."""
 
 import copy
 
@@ -15,14 +15,14 @@ from .scope import find_people
 SAMPLE_MESSAGE = (
     "<p>The export button does nothing.</p><p>I have tried it in two browsers since this morning.</p>"
 )
-# If the scope depends on the person, each one is checked: of this many, one is probably in scope.
+# If the scope depends on the person, each person found has to be checked. Of this many, one is probably in scope.
 MAX_CHECKED = 10
 
 
 def sample_context(
     workspace: Workspace, deadline: Deadline, profile: TicketProfile | None = None
 ) -> PanelContext:
-    """Return a context with a sample conversation. `profile` may be unsaved."""
+    """Return a context with a sample conversation. `profile` replaces the workspace's profile, and may be unsaved."""
     workspace = copy.copy(workspace)
     if profile is not None:
         workspace.profile = profile
@@ -37,7 +37,7 @@ def sample_context(
 
 
 def find_sample_person(context: PanelContext, who: str) -> Person:
-    """Return the person with this e-mail address or id, or anyone in scope if `who` is "".
+    """Return the person in scope with this e-mail address or id, or any person in scope if `who` is "".
 
     Raise PersonNotResolvedError or ItopError.
     """
@@ -48,7 +48,7 @@ def find_sample_person(context: PanelContext, who: str) -> Person:
 
 
 def person_condition(who: str, alias: str) -> str:
-    """Return OQL for the persons with this id or e-mail address, or for all if `who` is ""."""
+    """Return OQL for the persons with this id or e-mail address, or for all persons if `who` is ""."""
     who = who.strip()
     if number := parse_id(who):
         return f"{alias}.id = {number}"

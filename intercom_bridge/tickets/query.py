@@ -1,4 +1,4 @@
-"""Query tickets with attributes that a ticket profile names, and that iTop's data model may lack."""
+"""Query tickets. The profile may name attributes that iTop's data model lacks, so these are optional."""
 
 from collections.abc import Set
 
@@ -7,7 +7,7 @@ from itop_client import Found, UnknownAttributeError
 
 from .context import PanelContext, get_objects
 
-# An admin may add the attribute to the data model, or correct the profile.
+# For how long a missing attribute is not requested again. An admin may add it to iTop's data model in the meantime.
 CACHE_SECONDS = 600.0
 
 
@@ -21,24 +21,27 @@ def get_tickets_by(  # noqa: PLR0913 - the arguments of core/get
     limit: int | None = None,
     page: int = 1,
 ) -> Found:
-    """Return the tickets of the profile's class that meet a condition.
+    """Return the tickets of the profile's class that meet an OQL condition. Raise ItopError.
 
-    If iTop lacks an `optional` field, query again without it, and do not request it for a while. Raise ItopError.
+    `alias` is the ticket's alias in the condition. If iTop lacks an `optional` attribute, query again without it, and
+    do not request it again for CACHE_SECONDS.
     """
     ticket_class = context.profile.ticket_class
     oql = f"SELECT {ticket_class} AS {alias} WHERE {condition}"
     question = f"attributes that {ticket_class} does not have"
     answer = CachedAnswer.objects.fresh(context.itop, question, CACHE_SECONDS)
-    known = frozenset(answer.value if answer else ())
+    missing_codes = frozenset(answer.value if answer else ())
     while True:
-        codes = sorted(fields | (optional - known))
+        codes = sorted(fields | (optional - missing_codes))
         try:
             return get_objects(context, ticket_class, oql, fields=codes, limit=limit, page=page)
         except UnknownAttributeError as error:
-            # Reading the name of an external key needs the key.
+            # Without an external key (agent_id), iTop does not have its name (agent_id_friendlyname) either.
             attribute = error.attribute.removesuffix("_friendlyname")
-            unknown = {code for code in optional - known if code.removesuffix("_friendlyname") == attribute}
-            if not unknown:
+            newly_missing = {
+                code for code in optional - missing_codes if code.removesuffix("_friendlyname") == attribute
+            }
+            if not newly_missing:
                 raise
-            known |= unknown
-            CachedAnswer.objects.store(context.itop, question, sorted(known))
+            missing_codes |= newly_missing
+            CachedAnswer.objects.store(context.itop, question, sorted(missing_codes))

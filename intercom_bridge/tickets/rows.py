@@ -1,4 +1,4 @@
-"""A ticket in a list."""
+"""A ticket as the panel's lists and screens show it."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -16,10 +16,14 @@ ASSIGNEE_NAMES = ("agent_id_friendlyname", "team_id_friendlyname")
 
 @dataclass(frozen=True, kw_only=True)
 class TicketRow:
-    """A ticket in a list. An empty `status` means that iTop no longer has the ticket.
+    """A ticket in a list. Texts are "" if they are unknown.
 
-    `assignee` is the agent, or else the team. `is_of_other_person`, `is_of_other_organization`: neither the contact nor
-    the contact's organization is who the ticket belongs to.
+    id: the ticket's id in iTop.
+    status: the code of the status, or "" if iTop no longer has the ticket.
+    assignee: the name of the agent or, if there is none, of the team.
+    is_of_other_person: the contact is not the ticket's caller.
+    is_of_other_organization: the contact does not belong to the ticket's organization.
+    is_ongoing: the contact is the caller, and the status is not one that the profile excludes.
     """
 
     ticket_class: str
@@ -38,13 +42,13 @@ class TicketRow:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether the work is done, and only the caller's confirmation is missing."""
+        """Whether the agents' work is done. The caller may still reopen the ticket."""
         return self.status in RESOLVED_STATES
 
 
 @dataclass(frozen=True, kw_only=True)
 class TicketList:
-    """Tickets of a person as iTop had them at `fetched_at`. `has_more`: iTop has more than it returned."""
+    """Tickets of a person, as iTop returned them at `fetched_at`. `has_more`: iTop has more of them."""
 
     rows: tuple[TicketRow, ...]
     has_more: bool
@@ -52,7 +56,10 @@ class TicketList:
 
 
 def subtitle_codes(context: PanelContext) -> tuple[str, ...]:
-    """Return the attributes that the subtitle is read from; for an external key its name comes first."""
+    """Return the attributes that may contain the subtitle. The first one that has a value is shown.
+
+    For an external key, the first is the object's name.
+    """
     code = context.profile.subtitle_attribute
     if code.endswith("_id"):
         return (f"{code}_friendlyname", code)
@@ -60,7 +67,7 @@ def subtitle_codes(context: PanelContext) -> tuple[str, ...]:
 
 
 def row_codes(context: PanelContext) -> set[str]:
-    """Return the attributes that every row needs: name, status, and those that decide on the scope."""
+    """Return the attributes that every row needs: reference, status, and those that decide on the scope."""
     code = context.profile.code
     return {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
 
@@ -74,27 +81,34 @@ def owner_codes(context: PanelContext) -> tuple[str, str]:
 def make_row(
     context: PanelContext, ticket: ItopObject, person: Person, linked_ids: Iterable[int]
 ) -> TicketRow:
+    """Build the row of a ticket. `person` is the contact's Person; `linked_ids` are ids in iTop."""
     code = context.profile.code
     status = ticket.text(code("status"))
-    is_mine = ticket.integer(code("caller_id")) == person.id
-    caller, organization = (_name(ticket, name) for name in owner_codes(context))
+    is_caller = ticket.integer(code("caller_id")) == person.id
+    caller_code, organization_code = owner_codes(context)
     return TicketRow(
         ticket_class=ticket.class_name,
         id=ticket.id,
         ref=ticket.text("friendlyname") or f"{ticket.class_name} {ticket.id}",
         title=ticket.text(code("title")),
         status=status,
-        subtitle=next((text for code in subtitle_codes(context) if (text := _name(ticket, code))), ""),
-        caller=caller,
-        organization=organization,
-        assignee=next((text for name in ASSIGNEE_NAMES if (text := _name(ticket, name))), ""),
-        is_of_other_person=not is_mine,
+        subtitle=_first_text(ticket, subtitle_codes(context)),
+        caller=_text(ticket, caller_code),
+        organization=_text(ticket, organization_code),
+        assignee=_first_text(ticket, ASSIGNEE_NAMES),
+        is_of_other_person=not is_caller,
         is_of_other_organization=ticket.integer(code("org_id")) != person.org_id,
         is_linked=ticket.id in linked_ids,
-        is_ongoing=is_mine and status not in context.profile.excluded_states,
+        is_ongoing=is_caller and status not in context.profile.excluded_states,
     )
 
 
-def _name(ticket: ItopObject, code: str) -> str:
-    """Return a name, "" if there is none: iTop returns a space as the name of no Person."""
+def _first_text(ticket: ItopObject, codes: Iterable[str]) -> str:
+    """Return the first of these attributes that is not empty, or ""."""
+    texts = (_text(ticket, code) for code in codes)
+    return next(filter(None, texts), "")
+
+
+def _text(ticket: ItopObject, code: str) -> str:
+    """Return an attribute as text. iTop returns a space as the name of a Person if there is none."""
     return ticket.text(code).strip()

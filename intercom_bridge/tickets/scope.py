@@ -1,7 +1,10 @@
-"""The scope of a workspace: its OQL, evaluated for one person or one ticket.
+"""The scope of a workspace: an OQL query that decides which persons and tickets the workspace may see.
 
-A scope on Organization contains the persons of the organizations found; on Person or Contact the persons found; on
-User the persons who own an account found; on any other class it contains a person if it finds at least one object.
+Which persons are in scope depends on the class that the query selects:
+- Organization: the persons of the organizations that the query finds.
+- Person or Contact: the persons that the query finds.
+- User and its subclasses: the persons to whom the found accounts belong.
+- Any other class: a person is in scope if the query, filled in for the person, finds at least one object.
 """
 
 from __future__ import annotations
@@ -19,15 +22,19 @@ from .people.person import FIELDS, Person
 
 CACHE_SECONDS = 600.0
 
-# These contain every person that has an organization, so iTop need not be asked.
+# A scope without a condition contains every person who has an organization, so the bridge need not ask iTop.
 _UNRESTRICTED = re.compile(r"SELECT\s+`?(Organization|Person|Contact)`?", re.IGNORECASE)
+# A scope refers to the contact's person as `:current_contact_id` or `:current_contact->attribute`.
 _CONTACT = "current_contact"
-# A list asks once per ticket.
+# Cached, because a list of tickets parses the same scope once per ticket.
 _parse = functools.lru_cache(maxsize=200)(parse)
 
 
 class ScopeKind(enum.Enum):
-    """A kind of scope: the classes that it selects, and the attribute with the id of an organization or a person."""
+    """A kind of scope, by the class that it selects.
+
+    `attribute` of the selected objects is the id of an organization (ORGANIZATION) or of a person (PERSON, ACCOUNT).
+    """
 
     ORGANIZATION = ("Organization",), "id"
     PERSON = ("Person", "Contact"), "id"
@@ -44,84 +51,93 @@ class ScopeKind(enum.Enum):
 
     @property
     def selects_persons(self) -> bool:
-        """Return whether the scope selects single persons, itself or by their accounts, and not organizations."""
+        """Whether the scope selects persons or their accounts, and not organizations."""
         return self in (ScopeKind.PERSON, ScopeKind.ACCOUNT)
 
 
 def person_attributes(workspace: Workspace) -> tuple[str, ...]:
-    """Return the attributes of the contact's person that the scope refers to, besides its id."""
+    """Return the codes of the person's attributes that the scope refers to as `:current_contact->code`."""
     placeholders = _parse(workspace.scope).placeholders
     return tuple(sorted(name.split("->", 1)[1] for name in placeholders if "->" in name))
 
 
 def serves(context: PanelContext, person: Person, *, cached_only: bool = False) -> bool:
-    """Return whether the person is in scope. With `cached_only` ask the cache, where a missing answer means no.
+    """Return whether the person is in scope. Raise ItopError.
 
-    Raise ItopError.
+    If `cached_only` is set, do not ask iTop. Then a person on whom no answer is cached counts as out of scope.
     """
     query = _filled(context, person)
     kind = ScopeKind.of(query)
     if kind is ScopeKind.OTHER:
         return _finds_any(context, query, cached_only=cached_only)
-    value = person.id if kind.selects_persons else person.org_id
-    return _contains(context, query, kind, value, cached_only=cached_only)
+    object_id = person.id if kind.selects_persons else person.org_id
+    return _contains(context, query, kind, object_id, cached_only=cached_only)
 
 
 def has_ticket(context: PanelContext, ticket: ItopObject, person: Person) -> bool:
-    """Return whether the ticket is in scope.
+    """Return whether the ticket is in scope. `person` is the contact's Person.
 
-    It is if its organization is (scope on Organization), if its caller is (scope on persons or accounts), or if its
-    organization is the current person's (any other scope).
+    It depends on what the scope selects:
+    - Persons or accounts: the ticket's caller must be `person` or in scope.
+    - Organizations: the ticket's organization must be that of `person` or in scope.
+    - Anything else: the ticket's organization must be that of `person`.
     """
     query = _filled(context, person)
     kind = ScopeKind.of(query)
-    name, own = ("caller_id", person.id) if kind.selects_persons else ("org_id", person.org_id)
-    value = ticket.integer(context.profile.code(name))
-    return value == own or (kind is not ScopeKind.OTHER and _contains(context, query, kind, value))
+    name, own_id = _owner(kind, person)
+    owner_id = ticket.integer(context.profile.code(name))
+    if owner_id == own_id:
+        return True
+    return kind is not ScopeKind.OTHER and _contains(context, query, kind, owner_id)
 
 
 def ticket_condition(context: PanelContext, alias: str, person: Person) -> str:
-    """Return the rule of `has_ticket` as an OQL condition on the ticket called `alias`.
+    """Return an OQL condition that selects the tickets for which `has_ticket` is True. `alias` is the ticket's alias.
 
-    Return "" if the scope cannot be part of another query; then each ticket has to be checked.
+    Return "" if the scope cannot be part of another query. Then the caller has to check each ticket.
     """
     query = _filled(context, person)
     kind = ScopeKind.of(query)
-    name, own = ("caller_id", person.id) if kind.selects_persons else ("org_id", person.org_id)
-    column = f"{alias}.{context.profile.code(name)}"
+    name, own_id = _owner(kind, person)
+    owner = f"{alias}.{context.profile.code(name)}"
     if kind is ScopeKind.OTHER:
-        return f"{column} = {own}"
+        return f"{owner} = {own_id}"
     if _is_unrestricted(query):
-        return f"{column} > 0"
+        return f"{owner} > 0"
     try:
         through = kind.attribute if kind is ScopeKind.ACCOUNT else ""
-        return f"({column} = {own} OR {query.as_membership_condition(column, through=through)})"
+        return f"({owner} = {own_id} OR {query.as_membership_condition(owner, through=through)})"
     except OqlError:
         return ""
+
+
+def _owner(kind: ScopeKind, person: Person) -> tuple[str, int]:
+    """Return the ticket attribute that decides whether a ticket is in scope, and its value in the person's tickets."""
+    return ("caller_id", person.id) if kind.selects_persons else ("org_id", person.org_id)
 
 
 def find_people(
     context: PanelContext, condition: Callable[[str], str], limit: int, optional: Collection[str] = ()
 ) -> tuple[list[Person], bool]:
-    """Return persons who are in scope and meet a condition, and whether iTop had more than `limit` to check.
+    """Return at most `limit` persons who are in scope and meet a condition, and whether iTop has more that meet it.
 
-    `condition` returns OQL, given a person's alias. The persons have those of the `optional` attributes that iTop has.
-    One query; if the scope cannot be part of it, because it is on another class or depends on the person, one more for
-    each person found.
+    `condition` returns OQL for a person's alias. The persons have the `optional` attributes that iTop has.
+    If the scope can be part of the query, this takes one query. Otherwise it takes one more for each person found: the
+    scope selects another class, or depends on the person.
     """
-    query = people_query(context.workspace, condition)
-    candidates = query or parse(f"SELECT Person AS p WHERE {condition('p')}")
-    needed = () if query else person_attributes(context.workspace)
+    scope_query = people_query(context.workspace, condition)
+    query = scope_query or parse(f"SELECT Person AS p WHERE {condition('p')}")
+    scope_attributes = () if scope_query else person_attributes(context.workspace)
     found = get_objects(
         context,
-        candidates.class_name,
-        str(candidates),
-        fields=(*FIELDS, *needed),
+        query.class_name,
+        str(query),
+        fields=(*FIELDS, *scope_attributes),
         optional=optional,
         limit=limit,
     )
-    people = [Person.from_itop(item, extra=(*needed, *optional)) for item in found]
-    if query is None:
+    people = [Person.from_itop(item, extra=(*scope_attributes, *optional)) for item in found]
+    if scope_query is None:
         people = [person for person in people if serves(context, person)]
     return people, found.total > limit
 
@@ -129,7 +145,10 @@ def find_people(
 def people_query(  # noqa: PLR0911 - one per kind of scope
     workspace: Workspace, condition: Callable[[str], str]
 ) -> Query | None:
-    """Return the scope as a query on persons who meet a condition, or None if it cannot be written so."""
+    """Return a query for the persons who are in scope and meet a condition.
+
+    `condition` returns OQL for a person's alias. Return None if one query cannot express the scope.
+    """
     query = _parse(workspace.scope)
     if query.placeholders:
         return None
@@ -159,7 +178,10 @@ def _is_unrestricted(query: Query) -> bool:
 
 
 def _filled(context: PanelContext, person: Person) -> Query:
-    """Return the scope with the person's values. iTop would insert those of the API account's contact."""
+    """Return the scope with the person's values in place of `:current_contact`.
+
+    iTop must not fill them in, because for iTop the current contact is the one of the bridge's account.
+    """
     values: dict[str, str | int] = {f"{_CONTACT}_id": person.id}
     attributes = {**person.attributes, "org_id": person.org_id, "email": person.email}
     values |= {f"{_CONTACT}->{code}": value for code, value in attributes.items()}
@@ -167,14 +189,16 @@ def _filled(context: PanelContext, person: Person) -> Query:
 
 
 def _contains(
-    context: PanelContext, query: Query, kind: ScopeKind, value: int, *, cached_only: bool = False
+    context: PanelContext, query: Query, kind: ScopeKind, object_id: int, *, cached_only: bool = False
 ) -> bool:
+    """Return whether the scope contains the organization or the person with this id; 0 means that there is none."""
     if _is_unrestricted(query):
-        return value > 0
-    return _finds_any(context, query.narrow(kind.attribute, value), cached_only=cached_only)
+        return object_id > 0
+    return _finds_any(context, query.narrow(kind.attribute, object_id), cached_only=cached_only)
 
 
 def _finds_any(context: PanelContext, query: Query, *, cached_only: bool) -> bool:
+    """Return whether iTop finds an object with this query, as cached or asked now."""
     question = f"scope: {query}"
     if cached_only:
         answer = CachedAnswer.objects.of_any_age(context.itop, question)

@@ -1,4 +1,4 @@
-"""Which workspace serves a person and why, and how many persons each scope contains. For admins."""
+"""Reports about scopes for admins: which workspaces serve a person, and how many persons each scope contains."""
 
 from dataclasses import dataclass
 
@@ -15,17 +15,18 @@ from .preview import person_condition, sample_context
 from .scope import ScopeKind, people_query, person_attributes, serves
 
 MAX_PEOPLE = 10
+# How long a report may take.
 SECONDS = 15.0
-# While a form is being saved.
+# How long the check of a scope may take while an admin waits for a form to be saved.
 SAVE_SECONDS = 5.0
 
 UNUSABLE_SCOPE = "The scope is not a valid query."
-DEPENDS_ON_PERSON = "This depends on the person."
+DEPENDS_ON_PERSON = "Cannot be counted: the scope has to be evaluated for each person."
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a workspace serves a person, and why. `serves` is None if that is unknown."""
+    """Whether a workspace serves a person, and a sentence that says why. `serves` is None if it is unknown."""
 
     workspace: Workspace
     serves: bool | None
@@ -42,7 +43,7 @@ class PersonReport:
 
 @dataclass(frozen=True)
 class ScopeSize:
-    """The number of persons in a workspace's scope, or None and the reason why it is unknown."""
+    """The number of persons in a workspace's scope. If it is unknown, `people` is None and `reason` says why."""
 
     workspace: Workspace
     people: int | None
@@ -50,24 +51,23 @@ class ScopeSize:
 
 
 def report_people(text: str, itop: ItopInstance) -> list[PersonReport]:
-    """Return at most ten persons found by an e-mail address, an id or a name, with each workspace's verdict.
+    """Return up to ten persons with this e-mail address, id or name, each with the verdicts of the iTop's workspaces.
 
     Raise ItopError or SecretDecryptionError.
     """
     deadline = Deadline(SECONDS)
     workspaces = list(itop.workspaces.select_related("itop", "profile"))
-    extra = tuple(
-        dict.fromkeys(
-            code for workspace in workspaces if _is_usable(workspace) for code in person_attributes(workspace)
-        )
-    )
+    scope_attributes = {
+        code for workspace in workspaces if _is_usable(workspace) for code in person_attributes(workspace)
+    }
+    extra = tuple(sorted(scope_attributes))
     context = sample_context(Workspace(itop=itop), deadline)
     found = get_objects(
         context,
         "Person",
         f"SELECT Person AS p WHERE {_condition(text)}",
         fields=FIELDS,
-        # Each is used by some workspaces only: one that iTop lacks must not make the search fail.
+        # Optional, because an attribute that iTop lacks concerns only the workspace whose scope refers to it.
         optional=extra,
         limit=MAX_PEOPLE,
     )
@@ -88,9 +88,9 @@ def count_scopes(itop: ItopInstance) -> list[ScopeSize]:
 
 
 def scope_problem(workspace: Workspace) -> str:
-    """Return why iTop cannot evaluate the scope. Return "" if it can, or if it does not respond within 5 seconds.
+    """Return a sentence that says why iTop cannot evaluate the scope, or "" if it can.
 
-    If iTop does not respond, the imported data model is asked, if there is one.
+    If iTop does not respond within SAVE_SECONDS, only look for unknown classes, by the imported data model.
     """
     try:
         _evaluate_without_person(sample_context(workspace, Deadline(SAVE_SECONDS)))
@@ -104,6 +104,7 @@ def scope_problem(workspace: Workspace) -> str:
 
 
 def _is_usable(workspace: Workspace) -> bool:
+    """Return whether the scope is valid OQL. iTop is not asked."""
     try:
         parse(workspace.scope)
     except OqlError:
@@ -112,6 +113,7 @@ def _is_usable(workspace: Workspace) -> bool:
 
 
 def _condition(text: str) -> str:
+    """Return OQL for the persons whom the admin searches for. An empty text finds nobody, because no id is 0."""
     if parse_id(text) or "@" in text:
         return person_condition(text, "p")
     return words_condition(text, "p", ("friendlyname",)) or "p.id = 0"
@@ -120,9 +122,12 @@ def _condition(text: str) -> str:
 def _verdict(workspace: Workspace, person: Person, deadline: Deadline) -> Verdict:
     if not _is_usable(workspace):
         return Verdict(workspace, None, UNUSABLE_SCOPE)
-    if missing := [code for code in person_attributes(workspace) if code not in person.attributes]:
+    missing_codes = [code for code in person_attributes(workspace) if code not in person.attributes]
+    if missing_codes:
         return Verdict(
-            workspace, None, f"The scope refers to {missing[0]}, which a Person in this iTop does not have."
+            workspace,
+            None,
+            f"The scope refers to {missing_codes[0]}, which a Person in this iTop does not have.",
         )
     try:
         is_served = serves(sample_context(workspace, deadline), person)
@@ -136,11 +141,12 @@ def _verdict(workspace: Workspace, person: Person, deadline: Deadline) -> Verdic
 
 
 def _explain(workspace: Workspace, person: Person, *, is_served: bool) -> str:
+    """Return a sentence that says why the scope contains the person or does not."""
     query = parse(workspace.scope)
     found = "finds" if is_served else "does not find"
     match ScopeKind.of(query):
         case ScopeKind.ORGANIZATION if not person.org_id:
-            return "The scope is on organizations, and the person has none."
+            return "The scope selects organizations, and the person has no organization."
         case ScopeKind.ORGANIZATION:
             return f"The scope {found} the person's organization, {person.org_name or person.org_id}."
         case ScopeKind.PERSON:
@@ -156,8 +162,9 @@ def _count(context: PanelContext) -> ScopeSize:
     if not _is_usable(workspace):
         return ScopeSize(workspace, None, UNUSABLE_SCOPE)
     try:
-        query = people_query(workspace, lambda person: f"{person}.id > 0")
+        query = people_query(workspace, lambda alias: f"{alias}.id > 0")
         if query is None:
+            # Evaluated only to report a scope that iTop rejects.
             _evaluate_without_person(context)
             return ScopeSize(workspace, None, DEPENDS_ON_PERSON)
         found = get_objects(context, query.class_name, str(query), fields=("id",), limit=1)
@@ -169,7 +176,7 @@ def _count(context: PanelContext) -> ScopeSize:
 
 
 def _evaluate_without_person(context: PanelContext) -> None:
-    """Evaluate the scope for a person that does not exist. Raise ItopError if iTop rejects it."""
+    """Evaluate the scope with 0 for each value of the person. Raise ItopError if iTop rejects it."""
     template = parse(context.workspace.scope)
     query = template.fill(dict.fromkeys(template.placeholders, 0))
     get_objects(context, query.class_name, str(query), fields=("id",), limit=1)

@@ -1,5 +1,6 @@
 """Find any ticket in scope by its reference or by words of its title."""
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,17 +20,18 @@ from .scope import has_ticket, ticket_condition
 PAGE_SIZE = 10
 MAX_QUERY_LENGTH = 100
 MAX_TERMS = 8
-# References are padded with zeros, to six digits in a standard iTop.
+# iTop pads the number in a reference with zeros, by default to six digits. The search tries all lengths up to this.
 MAX_DIGITS = 10
-# The ticket's alias in a query. A scope is unlikely to use it too.
+# The ticket's alias in a query. The scope becomes part of the query and must not use the same alias.
 ALIAS = "the_ticket"
 
+# A reference as people type it: R-000044, r44 or 44. The groups are the letters, and the number without zeros.
 _REFERENCE = re.compile(r"(?:([A-Za-z]{1,10})-?)?0*(\d{1,10})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResults:
-    """One page of results. `pages` is their total number, or 0 for an empty query."""
+    """One page of results. `page` is its number, from 1; `pages` is the number of pages, 0 for an empty query."""
 
     query: str
     rows: tuple[TicketRow, ...] = ()
@@ -38,7 +40,7 @@ class SearchResults:
 
 
 def search_tickets(context: PanelContext, query: str, page: int) -> SearchResults:
-    """Return a page of the tickets with this reference, or with all of these words in their title.
+    """Return a page of the tickets whose reference is `query`, or whose title contains all words of `query`.
 
     Raise PersonNotResolvedError, OutOfScopeError or ItopError.
     """
@@ -48,7 +50,7 @@ def search_tickets(context: PanelContext, query: str, page: int) -> SearchResult
         return SearchResults(query="")
     found = _search(context, query, page)
     if not found.objects and found.total and page > 1:
-        # There were more results when the previous page was shown.
+        # The page does not exist any more: there were more results when the teammate saw the previous one.
         page = _count_pages(found)
         found = _search(context, query, page)
     links = find_links(context)
@@ -56,7 +58,7 @@ def search_tickets(context: PanelContext, query: str, page: int) -> SearchResult
     rows = [make_row(context, ticket, person, links) for ticket in in_scope]
     return SearchResults(
         query=query,
-        # The person's own organization comes first.
+        # The tickets of the person's own organization come first, because False sorts before True.
         rows=tuple(sorted(rows, key=lambda row: row.is_of_other_organization)),
         page=page,
         pages=_count_pages(found),
@@ -64,28 +66,33 @@ def search_tickets(context: PanelContext, query: str, page: int) -> SearchResult
 
 
 def title_or_reference_condition(query: str, *, title: str) -> str:
-    """Return OQL: all of the words are in the title, or it is the reference, with any number of zeros."""
-    terms = query.split()[:MAX_TERMS]
-    in_title = " AND ".join(f"{ALIAS}.{title} LIKE {containing(term)}" for term in terms)
+    """Return OQL for the tickets whose title contains all words of `query`, or whose reference is `query`.
+
+    `title` is the code of the title's attribute. The number of the reference may be typed with or without zeros, and
+    the letters may be left out.
+    """
+    words = query.split()[:MAX_TERMS]
+    in_title = " AND ".join(f"{ALIAS}.{title} LIKE {containing(word)}" for word in words)
     reference = _REFERENCE.fullmatch(query.replace(" ", ""))
     if reference is None:
         return f"({in_title})"
     letters, digits = reference.groups()
-    numbers = _padded(digits)
     if letters:
-        spellings = _spellings(letters, digits)
-        is_reference = f"{ALIAS}.ref IN ({', '.join(map(quote, spellings))})"
+        is_reference = _is_one_of(_spellings(letters, digits))
     else:
-        # The letters before the dash depend on the class.
-        is_reference = " OR ".join(
-            [f"{ALIAS}.ref LIKE {quote(f'%-{number}')}" for number in numbers]
-            + [f"{ALIAS}.ref IN ({', '.join(map(quote, numbers))})"]
-        )
+        # The letters before the dash depend on the ticket's class, so any are accepted.
+        numbers = _padded(digits)
+        with_any_letters = [f"{ALIAS}.ref LIKE {quote(f'%-{number}')}" for number in numbers]
+        is_reference = " OR ".join([*with_any_letters, _is_one_of(numbers)])
     return f"({is_reference} OR ({in_title}))"
 
 
+def _is_one_of(references: Iterable[str]) -> str:
+    return f"{ALIAS}.ref IN ({', '.join(map(quote, references))})"
+
+
 def reference_spellings(text: str) -> list[str]:
-    """Return the references that a person who types this may mean: R-000044 for r-44. Return [text] for others."""
+    """Return `text`, and if it looks like a reference, all its spellings in iTop: for r-44 also R-44 and R-000044."""
     reference = _REFERENCE.fullmatch(text.replace(" ", ""))
     if reference is None or not reference[1]:
         return [text]
@@ -93,29 +100,31 @@ def reference_spellings(text: str) -> list[str]:
 
 
 def _padded(digits: str) -> list[str]:
+    """Return the number without zeros in front, with one, and so on up to MAX_DIGITS digits."""
     return [digits.zfill(length) for length in range(len(digits), MAX_DIGITS + 1)]
 
 
 def _spellings(letters: str, digits: str) -> list[str]:
+    """Return the reference with and without a dash, with each number of zeros."""
     return [f"{letters}{dash}{number}" for dash in ("-", "") for number in _padded(digits)]
 
 
 def count_other_conversations(context: PanelContext, ticket_ids: Iterable[int]) -> dict[int, int]:
-    """Return the number of other conversations that each ticket is linked to; tickets without any are left out."""
+    """Return how many other conversations each ticket is linked to, by the ticket's id in iTop. Omit zeros."""
     links = TicketLink.objects.filter(
         ticket__itop=context.itop,
         ticket__ticket_class=context.profile.ticket_class,
         ticket__object_id__in=list(ticket_ids),
     ).exclude(conversation=find_conversation(context))
-    return dict(links.order_by().values_list("ticket__object_id").annotate(n=Count("pk")))
+    return dict(links.order_by().values_list("ticket__object_id").annotate(count=Count("pk")))
 
 
 def _count_pages(found: Found) -> int:
-    return max(1, -(-found.total // PAGE_SIZE))
+    return max(1, math.ceil(found.total / PAGE_SIZE))
 
 
 def _search(context: PanelContext, query: str, page: int, *, with_scope: bool = True) -> Found:
-    """Query iTop. The scope is part of the query, so that every page is full."""
+    """Query iTop. The result may contain tickets outside the scope, if the scope cannot be part of the query."""
     conditions = [title_or_reference_condition(query, title=context.profile.code("title"))]
     scope = ticket_condition(context, ALIAS, find_person(context)) if with_scope else ""
     if scope:
@@ -133,5 +142,5 @@ def _search(context: PanelContext, query: str, page: int, *, with_scope: bool = 
     except ItopRejectedError:
         if not scope:
             raise
-        # iTop understands some scopes on their own but not inside another query. The caller checks each ticket.
+        # iTop accepts some scopes only on their own, not inside another query. The caller checks each ticket anyway.
         return _search(context, query, page, with_scope=False)

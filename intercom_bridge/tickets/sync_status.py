@@ -1,4 +1,4 @@
-"""The sync of a conversation: its status, and a teammate's decisions about it."""
+"""The sync of a conversation: read its status, and carry out a teammate's decisions about it."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -29,23 +29,25 @@ State = Delivery.State
 
 MAX_FAILURES = 5
 IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
-# iTop would refuse these again, whenever they are retried.
+# Why iTop has rejected a message, if it would reject the same message again.
 HOPELESS = (ReasonCode.LOG_FULL, ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER)
-# Nothing can be written to a ticket that iTop no longer has.
+# A retry can succeed only if the text is still stored and iTop still has the ticket.
 RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason_code__in=HOPELESS)
-# Only another ticket can take these messages.
-NEEDS_OTHER_TICKET = Q(state=State.FAILED) & (
-    Q(reason_code=ReasonCode.LOG_FULL) | Q(ticket__gone_at__isnull=False)
-)
+CANNOT_TAKE_MESSAGES = Q(reason_code=ReasonCode.LOG_FULL) | Q(ticket__gone_at__isnull=False)
+NEEDS_OTHER_TICKET = Q(state=State.FAILED) & CANNOT_TAKE_MESSAGES
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncStatus:
-    """Messages by state. A message is counted once, however many tickets it goes to.
+    """The sync of a conversation's tickets. A message is counted once, even if several tickets get it.
 
-    `retriable` counts the failed ones that a retry may help; `needs_other_ticket`: for some only another ticket does.
-    `left_out` counts those that were skipped during a pause and not decided on. `paused` are the tickets whose own sync
-    is paused while another one's is on. `files` are the files of the messages.
+    on: at least one ticket gets new messages.
+    paused: the references of the tickets that get no new messages although another ticket does.
+    waiting, failed: the messages in these states.
+    retriable: the failed messages that a retry may write.
+    needs_other_ticket: some failed messages can only be written to another ticket.
+    left_out: the messages that were skipped during a pause, and that no teammate has decided on yet.
+    last_failure: why the newest failed message was not written.
     """
 
     on: bool
@@ -61,7 +63,7 @@ class SyncStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Messages that could not be written to a ticket, and why."""
+    """How many messages could not be written to a ticket for one reason. `ref` is the ticket's reference."""
 
     ref: str
     reason: str
@@ -70,7 +72,10 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class TicketSync:
-    """Messages of one linked ticket by state. `last_at`: when the newest written one was sent."""
+    """How many messages of one linked ticket are in each state.
+
+    `last_at` is when the newest written message was sent in Intercom, in the workspace's time zone.
+    """
 
     ref: str
     written: int = 0
@@ -86,11 +91,13 @@ class TicketSync:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncDetails:
-    """The status with its tickets, failures and problems.
+    """The status with what is behind it. A problem is a text for the teammate, or "".
 
-    `last_attempt`: why the last attempt at a waiting message failed; `itop_problem`: why iTop is not written to now;
-    `gone`: linked tickets that iTop no longer has; `comparison_problem`: why Intercom could not be asked for missing
-    messages.
+    gone: the linked tickets that iTop no longer has.
+    failures: the newest reasons why messages failed.
+    last_attempt: why the last attempt to write a waiting message failed.
+    itop_problem: why the bridge writes nothing to iTop at present.
+    comparison_problem: why the bridge could not search the conversation in Intercom for missing messages.
     """
 
     status: SyncStatus
@@ -112,38 +119,32 @@ def get_sync_status(context: PanelContext) -> SyncStatus | None:
         return None
     deliveries = _deliveries(conversation)
     flagged = deliveries.unwritten().annotate(is_retriable=RETRIABLE, needs_other_ticket=NEEDS_OTHER_TICKET)
-    codes = ("kind", "part_id", "state", "is_retriable", "needs_other_ticket")
-    unwritten: list[Any] = list(flagged.values_list(*codes, named=True))
-    failed = _count(row for row in unwritten if row.state == State.FAILED)
-    on = any(sync_on for _ref, sync_on in links)
+    columns = ("kind", "part_id", "state", "is_retriable", "needs_other_ticket")
+    unwritten: list[Any] = list(flagged.values_list(*columns, named=True))
+    failed_count = _count_messages(delivery for delivery in unwritten if delivery.state == State.FAILED)
+    left_out = deliveries.left_out_by_pause().values_list("kind", "part_id", named=True)
+    is_any_on = any(sync_on for _ref, sync_on in links)
     return SyncStatus(
-        on=on,
-        paused=tuple(ref for ref, sync_on in links if on and not sync_on),
-        waiting=_count(row for row in unwritten if row.state == State.WAITING),
-        failed=failed,
-        retriable=_count(row for row in unwritten if row.is_retriable),
-        needs_other_ticket=any(row.needs_other_ticket for row in unwritten),
-        left_out=_count(deliveries.left_out_by_pause().values_list("kind", "part_id", named=True)),
-        last_failure=_last_failure(deliveries) if failed else "",
+        on=is_any_on,
+        paused=tuple(ref for ref, sync_on in links if is_any_on and not sync_on),
+        waiting=_count_messages(delivery for delivery in unwritten if delivery.state == State.WAITING),
+        failed=failed_count,
+        retriable=_count_messages(delivery for delivery in unwritten if delivery.is_retriable),
+        needs_other_ticket=any(delivery.needs_other_ticket for delivery in unwritten),
+        left_out=_count_messages(left_out),
+        last_failure=_last_failure(deliveries) if failed_count else "",
         files=summary_of(conversation),
     )
 
 
 def get_sync_details(context: PanelContext) -> SyncDetails | None:
-    """Return the status with the tickets, failures and problems behind it, or None if no ticket is linked."""
+    """Return the status with its tickets, failures and problems, or None if no ticket is linked."""
     status, conversation = get_sync_status(context), find_conversation(context)
     if conversation is None or status is None:
         return None
     deliveries = _deliveries(conversation)
-    failures = (
-        deliveries.filter(state=State.FAILED)
-        .order_by()
-        .values_list("ticket__ref", "reason_code", "reason_detail")
-        .annotate(n=Count("pk"), newest=Max("pk"))
-        .order_by("-newest")[:MAX_FAILURES]
-    )
     attempted = deliveries.waiting().exclude(reason_code="").in_order().first()
-    paused = ItopInstance.objects.filter(
+    paused_itop = ItopInstance.objects.filter(
         tickets__links__conversation=conversation, paused_until__gt=timezone.now()
     ).first()
     return SyncDetails(
@@ -152,13 +153,25 @@ def get_sync_details(context: PanelContext) -> SyncDetails | None:
         gone=tuple(
             Ticket.objects.filter(links__conversation=conversation, gone_at__isnull=False).order_by("pk")
         ),
-        failures=tuple(
-            Failure(ref=ref, reason=reason_label(code, detail), messages=n)
-            for ref, code, detail, n, _newest in failures
-        ),
+        failures=_newest_failures(deliveries),
         last_attempt=reason_label(attempted.reason_code, attempted.reason_detail) if attempted else "",
-        itop_problem=reason_label(paused.pause_code, paused.pause_detail) if paused else "",
+        itop_problem=reason_label(paused_itop.pause_code, paused_itop.pause_detail) if paused_itop else "",
         comparison_problem=reason_label(conversation.reconcile_code, conversation.reconcile_detail),
+    )
+
+
+def _newest_failures(deliveries: DeliveryQuerySet) -> tuple[Failure, ...]:
+    """Return the number of failed messages for each ticket and reason, the newest messages first."""
+    groups = (
+        deliveries.filter(state=State.FAILED)
+        .order_by()
+        .values_list("ticket__ref", "reason_code", "reason_detail")
+        .annotate(count=Count("pk"), newest_pk=Max("pk"))
+        .order_by("-newest_pk")[:MAX_FAILURES]
+    )
+    return tuple(
+        Failure(ref=ref, reason=reason_label(code, detail), messages=count)
+        for ref, code, detail, count, _newest_pk in groups
     )
 
 
@@ -170,17 +183,17 @@ def switch_sync(context: PanelContext, *, on: bool) -> None:
     claim_version(context)
     now = timezone.now().timestamp()
     with transaction.atomic():
-        # Locked, so that a second click does not store a second pause.
+        # The lock keeps a second click from storing a second pause.
         links = TicketLink.objects.filter(conversation=conversation).exclude(sync_on=on)
         for link in links.select_for_update():
             link.switch(on=on, at=now)
     if on:
-        # Compare now, to offer also the messages whose notification was lost during the pause.
+        # Search the conversation now for messages whose notification was lost during the pause. They are offered too.
         Conversation.objects.filter(pk=conversation.pk).compare_within(0)
 
 
 def retry_failed(context: PanelContext) -> None:
-    """Write the failed messages of this conversation again, and copy its failed files. Raise OutdatedScreenError."""
+    """Queue the failed messages and files of this conversation again. Raise OutdatedScreenError."""
     conversation = find_conversation(context)
     messages = _deliveries(conversation).filter(RETRIABLE)
     files = files_of_conversation(conversation).filter(RETRIABLE_FILE)
@@ -191,7 +204,7 @@ def retry_failed(context: PanelContext) -> None:
 
 
 def write_left_out(context: PanelContext) -> None:
-    """Write the messages that were left out during a pause. Raise OutdatedScreenError."""
+    """Queue the messages that were left out during a pause. Raise OutdatedScreenError."""
     left_out = _left_out(find_conversation(context))
     if left_out.exists():
         claim_version(context)
@@ -199,7 +212,7 @@ def write_left_out(context: PanelContext) -> None:
 
 
 def discard_left_out(context: PanelContext) -> None:
-    """Stop offering the messages that were left out during a pause; they are not copied.
+    """Decide that the messages of a pause are not written, so that the panel stops offering them.
 
     Raise OutdatedScreenError.
     """
@@ -210,15 +223,15 @@ def discard_left_out(context: PanelContext) -> None:
 
 
 def _deliveries(conversation: Conversation | None) -> DeliveryQuerySet:
-    """Return the deliveries to the tickets that are linked now."""
+    """Return the conversation's deliveries to the tickets that are linked now."""
     if conversation is None:
         return Delivery.objects.none()
     linked = TicketLink.objects.filter(conversation=conversation).values("ticket")
     return Delivery.objects.filter(conversation=conversation, ticket__in=linked)
 
 
-def _count(deliveries: Iterable[Any]) -> int:
-    """Count the messages: one message has a delivery for each linked ticket."""
+def _count_messages(deliveries: Iterable[Any]) -> int:
+    """Return how many messages these deliveries are about. A message has a delivery for each linked ticket."""
     return len({(delivery.kind, delivery.part_id) for delivery in deliveries})
 
 
@@ -227,13 +240,15 @@ def _left_out(conversation: Conversation | None) -> DeliveryQuerySet:
 
 
 def _last_failure(deliveries: DeliveryQuerySet) -> str:
+    """Return why the newest failed delivery failed, as a text."""
     failed = deliveries.filter(state=State.FAILED)
     newest = failed.order_by(F("last_failed_at").desc(nulls_last=True), "-pk").first()
     return reason_label(newest.reason_code, newest.reason_detail) if newest else ""
 
 
 def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
-    rows = (
+    """Return the sync of each linked ticket, in the order in which they were linked."""
+    groups = (
         _deliveries(conversation)
         .order_by()
         .values("ticket")
@@ -244,18 +259,24 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
             last_at=Max("part_created_at", filter=IN_ITOP),
         )
     )
-    counts_by_ticket: dict[int, dict[str, Any]] = {}
-    for row in rows:
-        counts: dict[str, Any] = {**row}
-        last_at, zone = counts["last_at"], conversation.workspace.zone
-        counts["last_at"] = dt.datetime.fromtimestamp(last_at, zone) if last_at else None
-        counts_by_ticket[counts.pop("ticket")] = counts
-    files = summaries_by_ticket(conversation)
-    return tuple(
-        TicketSync(
-            ref=link.ticket.ref,
-            files=files.get(link.ticket_id, NO_FILES),
-            **counts_by_ticket.get(link.ticket_id, {}),
+    group_of_ticket = {group["ticket"]: group for group in groups}
+    files_of_ticket = summaries_by_ticket(conversation)
+    syncs = []
+    for link in TicketLink.objects.of_conversation(conversation):
+        files = files_of_ticket.get(link.ticket_id, NO_FILES)
+        group = group_of_ticket.get(link.ticket_id)
+        if group is None:
+            syncs.append(TicketSync(ref=link.ticket.ref, files=files))
+            continue
+        last_at = group["last_at"]
+        syncs.append(
+            TicketSync(
+                ref=link.ticket.ref,
+                written=group["written"],
+                waiting=group["waiting"],
+                failed=group["failed"],
+                last_at=dt.datetime.fromtimestamp(last_at, conversation.workspace.zone) if last_at else None,
+                files=files,
+            )
         )
-        for link in TicketLink.objects.of_conversation(conversation)
-    )
+    return tuple(syncs)

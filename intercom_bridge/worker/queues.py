@@ -55,7 +55,7 @@ from intercom_bridge.sync.reconcile import reconcile
 from intercom_bridge.sync.retention import clean_payloads
 from intercom_bridge.sync.verify import check_log
 from intercom_bridge.sync.writer import lease_seconds, stopping, write_due
-from intercom_bridge.tickets.creation.attempt import BACKGROUND_DEADLINE_SECONDS, finish
+from intercom_bridge.tickets.creation.attempt import BACKGROUND_DEADLINE_SECONDS, retry_creation
 from intercom_bridge.tickets.links.adopt import apply_link_changes
 from itop_client import ItopError
 
@@ -195,7 +195,7 @@ def _create(creation: TicketCreation) -> float:
         with lease:
             creation.refresh_from_db()
             if creation.state == TicketCreation.State.CREATING:
-                finish(creation)
+                retry_creation(creation)
     return BACKGROUND_DEADLINE_SECONDS
 
 

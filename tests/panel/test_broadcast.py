@@ -374,7 +374,8 @@ def test_two_submissions_of_one_form_at_the_same_moment_are_one_broadcast(
     request = CanvasRequest.parse(Teammate(Client()).base_request())
     context = PanelContext(workspace=workspace, request=request, deadline=Deadline(5))
     first, second = (
-        broadcasts.start(context, customers.ticket, "k" * 16, "<p>x</p>", is_note=False) for _ in range(2)
+        broadcasts.start_broadcast(context, customers.ticket, "k" * 16, "<p>x</p>", is_note=False)
+        for _ in range(2)
     )
     assert first == second
     assert len(messages()) == 2

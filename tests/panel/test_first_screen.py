@@ -38,7 +38,7 @@ LONG_NOTICE = (
     "An admin must enter the account there again. This is the data of 24 septembre 2026 14:03, not current."
 )
 LATE = dt.datetime(2026, 9, 24, 14, 3, tzinfo=dt.UTC)
-MERGE = Merge(away=True)
+MERGE = Merge(is_merged_away=True)
 names = st.one_of(st.sampled_from(NAMES), st.text(max_size=255))
 counts = st.sampled_from((0, 1, 2, 11, 200, 99_999))
 

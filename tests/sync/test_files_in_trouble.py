@@ -495,7 +495,7 @@ def test_the_files_of_a_merged_conversation_are_still_copied_when_its_link_moves
 ) -> None:
     from intercom_bridge.tickets.links.unlink import remove_link
 
-    assert remove_link(TicketLink.objects.get(), removed_by="Ada", keep_waiting=True) is not None
+    assert remove_link(TicketLink.objects.get(), removed_by="Ada", is_moved=True) is not None
     work_later(work)
     assert len(attachments(itop)) == 1
 

@@ -55,7 +55,7 @@ def test_beyond_250_messages_the_oldest_share_joint_entries() -> None:
     assert positions == sorted(positions)
     assert "Alice Martin (Intercom)" in str(items[0]["message"])
     assert items[-1]["message"] == "<p>message 499.</p>"
-    assert len(made.keys()) == 500
+    assert len(made.parts_to_json()) == 500
 
 
 def test_long_names_take_the_log_s_index_so_that_fewer_entries_fit() -> None:

@@ -35,14 +35,14 @@ from intercom_bridge.tickets.broadcast import (
     Audience,
     Recipient,
     can_retry,
+    count_by_state,
     count_conversations,
-    failed,
+    failed_messages,
     find_audience,
     find_started,
     newest_broadcast,
-    progress,
     retry_failed,
-    start,
+    start_broadcast,
 )
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_conversation, find_link
@@ -160,7 +160,7 @@ def send_broadcast(context: PanelContext, click: Click) -> Canvas:
         html = text_to_html(form.text)
         if not html or form.seen_fingerprint != _fingerprint(context, ticket, audience):
             return _confirmation(context, ticket, form, page=1, has_changed=bool(form.seen_fingerprint))
-        broadcast = start(context, ticket, form.key, html, is_note=form.is_note)
+        broadcast = start_broadcast(context, ticket, form.key, html, is_note=form.is_note)
     if broadcast is None:
         # There are no recipients. The screen says so.
         return _confirmation(context, ticket, form, page=1)
@@ -245,7 +245,7 @@ def _author_and_send_button(
 
 def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
     """Return the screen that says how many messages were sent, are waiting and failed, with the text below."""
-    counts, failures = progress(broadcast), failed(broadcast)
+    counts, failures = count_by_state(broadcast), failed_messages(broadcast)
     waiting, posted = counts[OutgoingMessage.State.WAITING], counts[OutgoingMessage.State.POSTED]
     if waiting:
         title = _("%(posted)d of %(total)d sent") % {"posted": posted, "total": sum(counts.values())}

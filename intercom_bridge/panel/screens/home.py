@@ -143,7 +143,7 @@ class HomeScreen:
 
     @property
     def is_merged_away(self) -> bool:
-        return self.merge is not None and self.merge.away
+        return self.merge is not None and self.merge.is_merged_away
 
     def to_canvas(self) -> Canvas:
         """Return the most detailed screen that is not too high."""

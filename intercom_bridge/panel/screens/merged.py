@@ -43,7 +43,7 @@ def merge_screen(context: PanelContext, problem: str = "", target: str = "") -> 
         return Canvas(components=(no_links, *error, back_button(HOME)))
     return screen(
         _title(merge),
-        _target_field(problem, target) if merge.away else _sources(merge.sources),
+        _target_field(problem, target) if merge.is_merged_away else _sources(merge.sources),
         error_text(problem) if problem else None,
         back_button(HOME),
     )
@@ -105,7 +105,7 @@ def links_moved_away(context: PanelContext, target: str) -> Canvas:
 
 
 def _title(merge: Merge) -> str:
-    if merge.away:
+    if merge.is_merged_away:
         return _("Merged into another conversation")
     return _("Another conversation was merged into this one")
 

@@ -60,7 +60,7 @@ def sync_status_screen(context: PanelContext) -> Canvas:
     """Return the sync page. It needs only the database, so it works while iTop does not respond."""
     details = get_sync_details(context)
     merge = find_merge(context)
-    is_merged_away = merge is not None and merge.away
+    is_merged_away = merge is not None and merge.is_merged_away
     merge_list = List(items=(merge_item(merge),)) if merge else None
     # The buttons of this screen lead back to it.
     stored = BackLink(target=SYNC).to_stored()

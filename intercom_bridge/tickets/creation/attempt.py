@@ -1,4 +1,4 @@
-"""Attempt to create the ticket of a submitted form: the same code for the panel and for the worker."""
+"""Create the ticket of a submitted form in iTop. The panel makes the first attempt, the worker all later ones."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -58,9 +58,10 @@ log = structlog.get_logger(__name__)
 
 BACKGROUND_DEADLINE_SECONDS = 15.0
 MAX_RETRY_TIME = dt.timedelta(days=7)
-# A creation on which iTop fails this often in an unknown way, although it can be read, is rejected.
+# After this many unclear failures the creation is rejected, provided that iTop can be read.
 MAX_UNCLASSIFIED_ATTEMPTS = 5
-# The payload of a submission is as Intercom's inbox had it, so messages that came shortly before may be missing.
+# Intercom's inbox may have loaded the conversation before the form was submitted. The submission then lacks the
+# messages that came in between.
 MAX_PAYLOAD_AGE = dt.timedelta(minutes=10)
 OUTPUT_FIELDS = ("id", "friendlyname")
 
@@ -71,13 +72,12 @@ Failure = ItopError | SecretDecryptionError
 def attempt_creation(
     creation: TicketCreation, *, seconds: float = BACKGROUND_DEADLINE_SECONDS
 ) -> Failure | None:
-    """Try to create the ticket within `seconds`. Save the outcome; return the error, or None if the ticket exists.
+    """Try to create the ticket within `seconds`, and save the outcome. The caller holds the conversation's lease.
 
-    After ItopRejectedError the state is REFUSED: iTop will not create the ticket. After an error with `may_have_run`
-    iTop may have created it, and the worker repeats the request. Any other error means that the request was certainly
-    not executed, and is not itself at fault.
-
-    The caller holds the lease on the conversation.
+    Return None if the ticket exists now, otherwise the error:
+    - ItopRejectedError: iTop does not accept this request. The creation's state is REFUSED.
+    - An error whose `may_have_run` is True: iTop may have created the ticket. The worker repeats the request.
+    - Any other error: iTop did not execute the request. The cause lies outside the request, so a retry may succeed.
     """
     creation.attempts += 1
     deadline = Deadline(seconds)
@@ -90,55 +90,55 @@ def attempt_creation(
     except (ItopError, SecretDecryptionError) as error:
         _postpone(creation, error)
         return error
-    creation.log_attempt(
-        TicketCreation.Outcome.WRITTEN, ReasonCode.ALREADY_WRITTEN if result.existed else ReasonCode.NONE
-    )
-    _record(creation, result.ticket)
+    reason_code = ReasonCode.ALREADY_WRITTEN if result.existed else ReasonCode.NONE
+    creation.log_attempt(TicketCreation.Outcome.WRITTEN, reason_code)
+    _save_created_ticket(creation, result.ticket)
     return None
 
 
-def finish(creation: TicketCreation) -> None:
-    """Attempt a creation whose outcome is unknown, from the worker, and announce if the ticket will not be created.
+def retry_creation(creation: TicketCreation) -> None:
+    """Repeat a pending creation in the worker. If it is rejected, post a note in the conversation.
 
-    A creation that can never succeed ends as rejected: a pending one keeps its conversation from creating tickets.
+    Reject a creation that no retry can complete, because the conversation gets no other ticket while one is pending.
     """
     error = attempt_creation(creation)
-    if creation.state == TicketCreation.State.CREATING and error is not None:
-        _end_if_hopeless(creation, error)
+    if error is not None and creation.state == TicketCreation.State.CREATING:
+        _reject_if_retries_are_useless(creation, error)
     if creation.state == TicketCreation.State.REFUSED:
         note_failed_creation(creation)
 
 
-def _end_if_hopeless(creation: TicketCreation, error: Failure) -> None:
+def _reject_if_retries_are_useless(creation: TicketCreation, error: Failure) -> None:
+    is_unclear = isinstance(error, UnclassifiedError | ItopNoResponseError)
     if isinstance(error, ItopPermissionError):
         _reject(creation, error)
     elif timezone.now() - creation.created_at > MAX_RETRY_TIME:
         _reject(creation, error, ReasonCode.GAVE_UP)
-    elif creation.attempts >= MAX_UNCLASSIFIED_ATTEMPTS and isinstance(
-        error, UnclassifiedError | ItopNoResponseError
-    ):
-        _end_unclassified(creation, error)
+    elif is_unclear and creation.attempts >= MAX_UNCLASSIFIED_ATTEMPTS:
+        _reject_unless_created(creation, error)
 
 
-def _end_unclassified(creation: TicketCreation, error: ItopError) -> None:
-    """Reject a creation on which iTop fails again and again although it can be read, unless the ticket exists."""
+def _reject_unless_created(creation: TicketCreation, error: Failure) -> None:
+    """Look for the ticket in iTop, and save it if it exists. Otherwise reject the creation.
+
+    Change nothing if iTop cannot be read: then iTop is at fault and not this request, and the worker tries again.
+    """
     deadline = Deadline(BACKGROUND_DEADLINE_SECONDS)
     try:
         ticket = _find_earlier(creation, itop_client(creation.conversation.workspace.itop), deadline)
     except (ItopError, SecretDecryptionError):
-        # The instance fails too, so the creation waits for it.
         return
     if ticket is None:
         _reject(creation, error, ReasonCode.MESSAGE_SPECIFIC)
     else:
-        _record(creation, ticket)
+        _save_created_ticket(creation, ticket)
 
 
 def _create_or_recover(creation: TicketCreation, client: Client, deadline: Deadline) -> CreateResult:
-    """Create the ticket; change the request as RECOVERIES say, and repeat it, until iTop accepts it.
+    """Create the ticket. After an error that a recovery can handle, change the request and send it again.
 
-    This ends: each recovery removes something from the request, or does not apply. A changed request keeps its
-    idempotency key, so it never creates a second ticket.
+    The loop ends because each recovery removes something from the request. A changed request keeps its idempotency
+    key, so it never creates a second ticket. Raise the error if no recovery applies.
     """
     profile = creation.conversation.workspace.profile
     while True:
@@ -154,17 +154,21 @@ def _create_or_recover(creation: TicketCreation, client: Client, deadline: Deadl
                 deadline=deadline.remaining(),
             )
         except ItopError as error:
-            if not _recover(creation, error, client, deadline):
-                if isinstance(error, ItopPermissionError) and (
-                    earlier := _find_earlier(creation, client, deadline)
-                ):
-                    return CreateResult(earlier, existed=True)
+            if _recover(creation, error, client, deadline):
+                continue
+            if not isinstance(error, ItopPermissionError):
                 raise
+            # The account may have lost its permission after an earlier attempt had created the ticket.
+            earlier = _find_earlier(creation, client, deadline)
+            if earlier is None:
+                raise
+            return CreateResult(earlier, existed=True)
 
 
 def _find_earlier(creation: TicketCreation, client: Client, deadline: Deadline) -> ItopObject | None:
-    """Return the ticket that an earlier attempt of unknown outcome created, if there is one."""
-    if creation.attempts == 1:
+    """Return the ticket that an earlier attempt created without our knowing, or None. Raise ItopError."""
+    is_first_attempt = creation.attempts == 1
+    if is_first_attempt:
         return None
     return find_created(
         client,
@@ -179,7 +183,7 @@ def _find_earlier(creation: TicketCreation, client: Client, deadline: Deadline) 
 
 
 def _recover(creation: TicketCreation, error: ItopError, client: Client, deadline: Deadline) -> bool:
-    """Change the request so that iTop may accept it, and save it; return False if there is nothing to change."""
+    """Apply the first recovery that fits the error, and save the changed request. Return whether one fitted."""
     for adapt in RECOVERIES:
         if adapt(creation, error, client, deadline):
             creation.log_attempt(TicketCreation.Outcome.REFUSED, error.code, error.detail)
@@ -197,7 +201,7 @@ def _recover(creation: TicketCreation, error: ItopError, client: Client, deadlin
 def _write_without_authors(
     creation: TicketCreation, error: ItopError, _client: Client, _deadline: Deadline
 ) -> bool:
-    """Put the authors' names into the texts: only Administrator accounts set the author of an entry."""
+    """Move the authors' names into the texts: iTop lets only Administrator accounts set the author of an entry."""
     if not isinstance(error, ItopNotAdministratorError):
         return False
     creation.conversation.workspace.itop.learn(is_administrator=False)
@@ -207,30 +211,29 @@ def _write_without_authors(
 def _replace_removed_accounts(
     creation: TicketCreation, error: ItopError, client: Client, deadline: Deadline
 ) -> bool:
-    """After iTop refused an account, replace each account that no longer exists by its author's name in the entries.
-
-    Return whether an entry was changed.
-    """
+    """If iTop refused an account, replace the accounts that no longer exist by their authors' names in the entries."""
     workspace = creation.conversation.workspace
     log_codes = tuple(workspace.profile.code(name) for name in Log)
     if not isinstance(error, InvalidValueError) or error.attribute not in ("user_id", *log_codes):
         return False
-    logs = [creation.fields[code]["items"] for code in log_codes if code in creation.fields]
-    used = {item["user_id"] for items in logs for item in items if item.get("user_id")}
-    if not used:
+    entries = [
+        entry for code in log_codes if code in creation.fields for entry in creation.fields[code]["items"]
+    ]
+    account_ids = {entry["user_id"] for entry in entries if entry.get("user_id")}
+    if not account_ids:
         return False
     forget_accounts(workspace.itop)
-    missing = used - existing_accounts(client, used, deadline=deadline.remaining())
+    missing = account_ids - existing_accounts(client, account_ids, deadline=deadline.remaining())
     return _replace_items(creation, lambda items, names: replace_accounts(items, names, missing=missing))
 
 
 def _replace_items(
     creation: TicketCreation, change: Callable[[list[dict[str, Any]], list[str]], list[dict[str, Any]]]
 ) -> bool:
-    """Apply `change` to the entries of both logs; return whether it changed any."""
+    """Replace the entries of each log by `change(entries, names of their authors)`. Return whether any changed."""
     profile = creation.conversation.workspace.profile
     fields = dict(creation.fields)
-    # A profile may map both logs to one attribute.
+    # A set, because a profile may map both logs to one attribute.
     for code in {profile.code(name) for name in Log}:
         if code in fields:
             authors = [part["author"] for part in creation.parts if profile.code(part["log"]) == code]
@@ -241,14 +244,14 @@ def _replace_items(
 
 
 def _unusable_attribute(error: ItopError) -> str:
-    """Return the attribute that iTop does not have, or whose value it does not accept, else ""."""
+    """Return the attribute that iTop lacks or whose value it rejects; "" after any other error."""
     return error.attribute if isinstance(error, UnknownAttributeError | InvalidValueError) else ""
 
 
 def _drop_extension_attributes(
     creation: TicketCreation, error: ItopError, _client: Client, _deadline: Deadline
 ) -> bool:
-    """Leave out the PHP extension's attributes where iTop does not have them."""
+    """Leave out the PHP extension's attributes if iTop lacks one of them or rejects its value."""
     workspace = creation.conversation.workspace
     codes = attribute_codes(workspace)
     attribute = _unusable_attribute(error)
@@ -260,7 +263,7 @@ def _drop_extension_attributes(
 
 
 def _drop_origin(creation: TicketCreation, error: ItopError, _client: Client, _deadline: Deadline) -> bool:
-    """Leave out the origin where iTop does not have the attribute or the value."""
+    """Leave out the origin if iTop lacks the attribute or the value."""
     origin = creation.conversation.workspace.profile.code("origin")
     if _unusable_attribute(error) != origin or origin not in creation.fields:
         return False
@@ -268,7 +271,7 @@ def _drop_origin(creation: TicketCreation, error: ItopError, _client: Client, _d
     return True
 
 
-# The changes to a request after errors which mean that it was not executed. Each returns False if it does not apply.
+# Each changes a request that iTop did not execute, and returns True; or returns False if it does not fit the error.
 RECOVERIES = (_write_without_authors, _replace_removed_accounts, _drop_extension_attributes, _drop_origin)
 
 
@@ -276,7 +279,7 @@ RECOVERIES = (_write_without_authors, _replace_removed_accounts, _drop_extension
 
 
 def _postpone(creation: TicketCreation, error: Failure) -> None:
-    """Save when the creation is due again."""
+    """Save the failed attempt, and when the worker repeats it."""
     may_have_run = isinstance(error, ItopError) and error.may_have_run
     seconds = settings.UNKNOWN_OUTCOME_SECONDS if may_have_run else backoff_seconds(creation.attempts)
     creation.due_at = timezone.now() + dt.timedelta(seconds=seconds)
@@ -292,11 +295,11 @@ def _postpone(creation: TicketCreation, error: Failure) -> None:
     )
 
 
-def _reject(creation: TicketCreation, error: Failure, code: str = "") -> None:
-    """Save that the ticket will not be created, and why."""
+def _reject(creation: TicketCreation, error: Failure, reason_code: str = "") -> None:
+    """Save that the ticket will not be created, and why: `reason_code`, or else the error's own code."""
     error_code, detail = reason_of(error)
     creation.state = TicketCreation.State.REFUSED
-    creation.set_reason(code or error_code, detail)
+    creation.set_reason(reason_code or error_code, detail)
     creation.problems = _problems_of(error)
     if isinstance(error, ItopRejectedError):
         creation.log_attempt(TicketCreation.Outcome.REFUSED, error_code, detail)
@@ -309,7 +312,7 @@ def _reject(creation: TicketCreation, error: Failure, code: str = "") -> None:
 
 
 def _problems_of(error: Exception) -> list[dict[str, Any]]:
-    """Return the values that iTop did not accept, as TicketCreation.problems stores them."""
+    """Return the attributes that iTop rejected, as `TicketCreation.problems` stores them."""
     if isinstance(error, InvalidValueError):
         return [asdict(problem) for problem in error.problems]
     if isinstance(error, ItopRejectedError) and error.attribute:
@@ -318,71 +321,87 @@ def _problems_of(error: Exception) -> list[dict[str, Any]]:
     return []
 
 
-def _record(creation: TicketCreation, made: ItopObject) -> None:
+def _save_created_ticket(creation: TicketCreation, itop_ticket: ItopObject) -> None:
     """Save the ticket, its link, the copied parts and the announcement, and delete the draft, in one transaction."""
     conversation = creation.conversation
-    workspace = conversation.workspace
+    itop = conversation.workspace.itop
     with transaction.atomic():
-        ticket = known_ticket(workspace.itop, made.class_name, made.id, made.text("friendlyname"))
-        is_paused = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket).are_paused()
-        # The link may exist already, adopted from iTop's own attributes. Now it begins where the teammate chose.
-        link, _new = TicketLink.objects.update_or_create(
-            conversation=conversation,
-            ticket=ticket,
-            defaults={
-                "since_part_at": creation.since_part_at,
-                "since_part_order": creation.since_part_order,
-                "linked_by": creation.admin_name,
-                "attributes_synced": all(code in creation.fields for code in attribute_codes(workspace)),
-            },
-        )
-        if is_paused and link.sync_on:
-            link.switch(on=False, at=timezone.now().timestamp())
-        Delivery.objects.bulk_create(
-            [
-                Delivery(
-                    ticket=ticket,
-                    conversation=conversation,
-                    kind=part["kind"],
-                    part_id=part["id"],
-                    part_order=order_of(part["id"]),
-                    part_created_at=part["created_at"],
-                    author=part["author"],
-                    log=part["log"],
-                    idempotency_key=creation.idempotency_key,
-                    state=Delivery.State.WRITTEN,
-                    reason_code=ReasonCode.COPIED_AT_CREATION,
-                    written_at=timezone.now(),
-                )
-                for part in creation.parts
-            ],
-            ignore_conflicts=True,
-        )
-        for part in creation.parts:
-            add_stored(link, part)
+        ticket = known_ticket(itop, itop_ticket.class_name, itop_ticket.id, itop_ticket.text("friendlyname"))
+        link = _save_link(creation, ticket)
+        _save_copied_parts(creation, link)
         creation.state, creation.ticket = TicketCreation.State.CREATED, ticket
         creation.set_reason(ReasonCode.NONE)
         creation.save(
             update_fields=["attempts", "state", "reason_code", "reason_detail", "ticket", "attempt_log"]
         )
-        CachedTickets.objects.outdate(workspace.itop, creation.caller_id)
+        CachedTickets.objects.outdate(itop, creation.caller_id)
         FormDraft.objects.filter(conversation=conversation, form__key=creation.form_key).delete()
         if creation.announce:
             OutgoingMessage.objects.create(
                 conversation=conversation, admin_id=creation.admin_id, body=_announcement(creation, ticket)
             )
-        # A message that came between the submission and the link found no ticket, or only the older ones.
+        # Messages that came between the submission and now were not delivered to this ticket.
         deliver_since(link, creation.created_at - MAX_PAYLOAD_AGE)
     log.info("ticket.created", ticket=ticket.ref, **conversation.names)
 
 
+def _save_link(creation: TicketCreation, ticket: Ticket) -> TicketLink:
+    """Create or update the link of the new ticket. It is paused if all other links of the conversation are."""
+    conversation = creation.conversation
+    is_paused = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket).are_paused()
+    # The link exists if it was adopted from the PHP extension's attributes before this outcome was known. Even then
+    # the new ticket gets the messages from the point that the teammate chose in the form.
+    link, _is_new = TicketLink.objects.update_or_create(
+        conversation=conversation,
+        ticket=ticket,
+        defaults={
+            "since_part_at": creation.since_part_at,
+            "since_part_order": creation.since_part_order,
+            "linked_by": creation.admin_name,
+            "attributes_synced": all(
+                code in creation.fields for code in attribute_codes(conversation.workspace)
+            ),
+        },
+    )
+    if is_paused and link.sync_on:
+        link.switch(on=False, at=timezone.now().timestamp())
+    return link
+
+
+def _save_copied_parts(creation: TicketCreation, link: TicketLink) -> None:
+    """Save a written delivery for each part that the new ticket contains, and queue the parts' files."""
+    Delivery.objects.bulk_create(
+        [
+            Delivery(
+                ticket=link.ticket,
+                conversation=creation.conversation,
+                kind=part["kind"],
+                part_id=part["id"],
+                part_order=order_of(part["id"]),
+                part_created_at=part["created_at"],
+                author=part["author"],
+                log=part["log"],
+                idempotency_key=creation.idempotency_key,
+                state=Delivery.State.WRITTEN,
+                reason_code=ReasonCode.COPIED_AT_CREATION,
+                written_at=timezone.now(),
+            )
+            for part in creation.parts
+        ],
+        ignore_conflicts=True,
+    )
+    for part in creation.parts:
+        add_stored(link, part)
+
+
 def _announcement(creation: TicketCreation, ticket: Ticket) -> str:
-    """Return the message to the customer, in block tags because Intercom's API 2.16 requires them."""
+    """Return the message to the customer as HTML. Intercom's API 2.16 requires a block tag around it."""
     workspace = creation.conversation.workspace
     with translation.override(workspace.language):
-        text, name = _("We have opened ticket {ticket} for you."), ticket.ref
         if creation.announce_link:
             text = _("We have opened ticket {ticket} for you. You can follow it there.")
             url = workspace.itop.customer_url(ticket.ticket_class, ticket.object_id)
-            name = format_html('<a href="{}">{}</a>', url, ticket.ref)
-    return format_html("<p>{}</p>", format_html(text, ticket=name))
+            ticket_name: str = format_html('<a href="{}">{}</a>', url, ticket.ref)
+        else:
+            text, ticket_name = _("We have opened ticket {ticket} for you."), ticket.ref
+    return format_html("<p>{}</p>", format_html(text, ticket=ticket_name))

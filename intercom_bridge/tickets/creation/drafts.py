@@ -1,4 +1,4 @@
-"""Store drafts of the create form, one per conversation and teammate, until the ticket is created."""
+"""Drafts of the create form. A teammate has one draft in a conversation, until the ticket is created."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +14,15 @@ from .submit import is_submitted
 
 
 def find_draft(context: PanelContext) -> FormDraft | None:
-    """Return this teammate's draft in this conversation, or None if there is none or it is older than a day."""
+    """Return this teammate's draft in this conversation, or None. A draft expires after a day (MAX_AGE)."""
     return _drafts(context).filter(saved_at__gte=timezone.now() - MAX_AGE).first()
 
 
 def save_draft(context: PanelContext, form: Mapping[str, Any]) -> None:
-    """Store the form in place of an earlier draft.
+    """Save the form as this teammate's draft. It replaces an earlier draft.
 
-    Do nothing if the form was submitted, because its TicketCreation contains it, or if Intercom did not send the
-    teammate's id, because the draft could be shown to somebody else.
+    Save nothing if the form was submitted, because its TicketCreation contains the input. Save nothing either if
+    Intercom did not name the teammate, because another teammate could then see the draft.
     """
     admin_id = context.request.admin.id[:64]
     if not admin_id or is_submitted(context, str(form["key"])):

@@ -14,7 +14,7 @@ immer wieder sehr bitte
 el los las una unos unas mi mis tus su sus nuestro nuestra este esta estos estas ese esa yo ella nosotros lo le son
 estan era ni del al con sin por para pero desde muy todavia ya mas puedo puede
 """
-# That something does not work, not what.
+# Words which say that something does not work, but not what.
 _TROUBLE_WORDS = """
 anymore boot boots booting broke broken error errors fail failed fails failure help issue issues nothing problem
 problems start started starting starts stop stopped stops trouble work worked working works

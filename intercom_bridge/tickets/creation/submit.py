@@ -1,4 +1,4 @@
-"""Submit the create form: one ticket, however often and however simultaneously the form arrives."""
+"""Submit the create form. However often one form arrives, and even at the same time, it creates one ticket."""
 
 import html
 import time
@@ -34,20 +34,22 @@ from .attempt import attempt_creation
 from .transcript import Transcript, transcript_of
 
 LEASE_SECONDS = 30.0
-# A second submission waits this long for the first one's result. The panel has five seconds in all.
+# A second submission waits this long for the result of the first. Intercom waits five seconds for the panel.
 MAX_WAIT_SECONDS = 3.0
+# What has to remain of the panel's deadline after the wait.
+RESPONSE_SECONDS = 0.5
 POLL_SECONDS = 0.05
 MAX_NAME_LENGTH = 200
-# The portal has no page for others, such as Problem and Change.
+# iTop's portal has no page for tickets of other classes, such as Problem and Change.
 PORTAL_CLASS = "UserRequest"
 
 
 class CreationPendingError(Exception):
-    """Another submission is being processed, or iTop has not responded. The worker finishes the creation."""
+    """Another submission is being processed, or iTop has not responded. The worker completes the creation."""
 
 
 class AlreadyCreatedError(Exception):
-    """Another form has made `creation` in this conversation, and the teammate has not seen it yet."""
+    """Another form has created a ticket in this conversation, and the teammate has not seen it yet."""
 
     def __init__(self, creation: TicketCreation) -> None:
         super().__init__(f"{creation} was faster")
@@ -57,48 +59,53 @@ class AlreadyCreatedError(Exception):
 def submit_creation(  # noqa: PLR0913 - what a form says
     context: PanelContext,
     form_key: str,
-    typed: Mapping[str, str],
-    values: Mapping[str, str],
+    form_values: Mapping[str, str],
+    itop_values: Mapping[str, str],
     *,
-    seen: int,
+    newest_seen_id: int,
     announce: bool,
     copy: bool,
 ) -> TicketCreation:
-    """Create the ticket of this form and return the creation, or the one that an earlier submission made.
+    """Create the ticket of this form and return the creation, also if an earlier submission created the ticket.
 
-    `typed` fills the form again, `values` are sent to iTop, `seen` is the id of the newest creation that the teammate
-    knows. `announce`: the customer gets a message, if the workspace sends one. `copy`: the ticket gets the conversation
-    so far.
+    form_values: the form's contents, with which the panel can fill the form again.
+    itop_values: the same contents as attributes of the ticket.
+    newest_seen_id: the id of the newest TicketCreation that the teammate has seen, 0 if none.
+    announce: send the customer a message about the ticket, if the workspace's settings allow that.
+    copy: write the messages so far to the ticket.
 
-    Raise ItopRejectedError if iTop rejected the form; another ItopError, IntercomError or SecretDecryptionError if
-    certainly nothing was created; CreationPendingError if the outcome is unknown; AlreadyCreatedError if nothing was
-    created because a creation newer than `seen` exists.
+    Raise ItopRejectedError if iTop rejects the form. Raise AlreadyCreatedError, without creating a ticket, if the
+    conversation has a creation that the teammate has not seen. Raise CreationPendingError if the outcome is unknown.
+    After another ItopError, an IntercomError or a SecretDecryptionError certainly no ticket was created.
     """
     caller = find_caller(context)
     conversation = get_or_create_conversation(context)
     conversation.workspace = context.workspace
-    lease = _wait_for_lease(conversation, min(MAX_WAIT_SECONDS, context.deadline.remaining() - 0.5))
+    max_wait = min(MAX_WAIT_SECONDS, context.deadline.remaining() - RESPONSE_SECONDS)
+    lease = _wait_for_lease(conversation, max_wait)
     if lease is None:
         raise CreationPendingError
     with lease:
-        earlier = TicketCreation.objects.filter(conversation=conversation, form_key=form_key).first()
-        if earlier is not None and earlier.state == TicketCreation.State.CREATED:
-            return earlier
+        previous = TicketCreation.objects.filter(conversation=conversation, form_key=form_key).first()
+        if previous is not None and previous.state == TicketCreation.State.CREATED:
+            return previous
         if TicketCreation.objects.waiting().filter(conversation=conversation).exists():
-            # Whichever form it belongs to: there is no second ticket while an outcome is unknown.
+            # It may belong to another form. No second ticket is created while the outcome of any form is unknown.
             raise CreationPendingError
-        newer = created_since(context, form_key, seen)
-        if newer is not None:
-            raise AlreadyCreatedError(newer)
-        if earlier is not None:
-            earlier.delete()
+        unseen = created_since(context, form_key, newest_seen_id)
+        if unseen is not None:
+            raise AlreadyCreatedError(unseen)
+        if previous is not None:
+            # iTop rejected it, and the teammate submits the form again.
+            previous.delete()
         announce = announce and context.workspace.announce_tickets and bool(context.request.admin.id)
         creation = _prepare(
-            context, caller, conversation, form_key, typed, values, announce=announce, copy=copy
+            context, caller, conversation, form_key, form_values, itop_values, announce=announce, copy=copy
         )
         error = attempt_creation(creation, seconds=context.deadline.remaining())
         may_exist = isinstance(error, ItopError) and error.may_have_run
         if isinstance(error, ItopRejectedError):
+            # The response to this click shows the rejection, so no later screen has to.
             creation.rejection_seen = True
             creation.save(update_fields=["rejection_seen"])
         elif error is not None and not may_exist:
@@ -112,17 +119,17 @@ def submit_creation(  # noqa: PLR0913 - what a form says
 
 
 def is_submitted(context: PanelContext, form_key: str) -> bool:
-    """Return whether this form was submitted, so that iTop may have received it."""
+    """Return whether this form was submitted in this conversation, with whatever result."""
     return creations_in(context).filter(form_key=form_key).exists()
 
 
-def created_since(context: PanelContext, form_key: str, seen: int) -> TicketCreation | None:
-    """Return the newest creation from this conversation by another form, if it is newer than `seen`."""
-    return created_in(context).filter(pk__gt=seen).exclude(form_key=form_key).first()
+def created_since(context: PanelContext, form_key: str, newest_seen_id: int) -> TicketCreation | None:
+    """Return the newest ticket creation that the teammate has not seen and that another form made, or None."""
+    return created_in(context).filter(pk__gt=newest_seen_id).exclude(form_key=form_key).first()
 
 
-def _can_follow(context: PanelContext, caller: Caller) -> bool:
-    """Return whether the customer can open the ticket in the portal."""
+def _can_open_in_portal(context: PanelContext, caller: Caller) -> bool:
+    """Return whether the customer can open the new ticket in iTop's portal."""
     if caller.is_default or context.profile.ticket_class != PORTAL_CLASS:
         return False
     seconds = context.deadline.remaining()
@@ -130,7 +137,7 @@ def _can_follow(context: PanelContext, caller: Caller) -> bool:
 
 
 def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
-    """Take the lease; poll the row, because the holder may be another process."""
+    """Take the conversation's lease, or return None if another process holds it for all of these seconds."""
     end = time.monotonic() + seconds
     while True:
         lease = take_lease(conversation, LEASE_SECONDS)
@@ -144,21 +151,27 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
     caller: Caller,
     conversation: Conversation,
     form_key: str,
-    typed: Mapping[str, str],
-    values: Mapping[str, str],
+    form_values: Mapping[str, str],
+    itop_values: Mapping[str, str],
     *,
     announce: bool,
     copy: bool,
 ) -> TicketCreation:
-    """Render the request once, and save it before the first attempt."""
+    """Save the complete request to iTop before the first attempt, because each retry has to be identical."""
     person = caller.person
-    values = _with_author(context, values) if caller.is_default else values
-    payload = fetch_full_conversation(context) if copy else context.request.conversation
-    since_part_at, since_part_order = (0, 0) if copy else last_position(payload)
-    transcript = transcript_of(context, payload.messages) if copy else Transcript(entries=())
+    if caller.is_default:
+        itop_values = _with_author(context, itop_values)
+    if copy:
+        payload = fetch_full_conversation(context)
+        transcript = transcript_of(context, payload.messages)
+        since_part_at, since_part_order = 0, 0
+    else:
+        payload = context.request.conversation
+        transcript = Transcript(entries=())
+        since_part_at, since_part_order = last_position(payload)
     return TicketCreation.objects.create(
         announce=announce,
-        announce_link=announce and _can_follow(context, caller),
+        announce_link=announce and _can_open_in_portal(context, caller),
         note=_note_if_incomplete(payload) if copy else "",
         since_part_at=since_part_at,
         since_part_order=since_part_order,
@@ -167,14 +180,14 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
         admin_id=context.request.admin.id[:64],
         admin_name=context.request.admin.name[:200],
         ticket_class=context.profile.ticket_class,
-        fields=_fields(context, person, conversation, transcript, values),
+        fields=_fields(context, person, conversation, transcript, itop_values),
         caller_id=person.id,
         idempotency_key=idempotency_key(
             f"Intercom conversation {conversation.conversation_id} ({context.workspace.workspace_id}, {form_key})",
             context.request.admin.name,
         ),
-        values=dict(typed),
-        parts=transcript.keys(),
+        values=dict(form_values),
+        parts=transcript.parts_to_json(),
     )
 
 
@@ -183,22 +196,16 @@ def _fields(
     person: Person,
     conversation: Conversation,
     transcript: Transcript,
-    values: Mapping[str, str],
+    itop_values: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return all fields of the request but the caller, which carries the idempotency check."""
+    """Return all fields of the request except the caller.
+
+    `itop_client.create` adds the caller, as a query that matches nothing once a ticket with this key exists.
+    """
     code = context.profile.code
+    accounts = _accounts_of_authors(context, person, transcript)
+    # Read after the look-up of accounts, which may have shown that the bridge's account is not an Administrator.
     may_set_author = context.itop.is_administrator is not False
-    accounts: dict[str, int] = {}
-    if may_set_author and transcript.emails:
-        client = itop_client(context.itop)
-        signed_in = person.email if person.how == PersonMatch.How.ITOP else ""
-        emails = {*transcript.emails, *filter(None, [signed_in])}
-        accounts = accounts_of(context.itop, client, emails, deadline=context.deadline.remaining())
-        if signed_in:
-            # The address in iTop is more reliable than the one that Intercom has.
-            accounts[context.request.contact.email.strip().casefold()] = accounts.get(signed_in.casefold(), 0)
-        # The look-up may have shown that the account is not Administrator.
-        may_set_author = context.itop.is_administrator is not False
     logs = transcript.logs(
         accounts,
         code=code,
@@ -208,27 +215,46 @@ def _fields(
         count_files=partial(count_expected, context.workspace),
     )
     return (
-        dict[str, Any](values)
+        dict[str, Any](itop_values)
         | {code("org_id"): person.org_id, code("origin"): ORIGIN}
         | {attribute: {"items": items} for attribute, items in logs.items()}
         | attributes_of(conversation, sync_on=True)
     )
 
 
-def _with_author(context: PanelContext, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values with the customer's name at the beginning of the description: the caller did not write it."""
+def _accounts_of_authors(context: PanelContext, person: Person, transcript: Transcript) -> dict[str, int]:
+    """Return the iTop account of each author by their lower-case e-mail address in Intercom; 0 means no account."""
+    if context.itop.is_administrator is False or not transcript.emails:
+        return {}
+    signed_in_email = person.email if person.how == PersonMatch.How.ITOP else ""
+    emails = transcript.emails | ({signed_in_email} if signed_in_email else set())
+    client, seconds = itop_client(context.itop), context.deadline.remaining()
+    accounts = accounts_of(context.itop, client, emails, deadline=seconds)
+    if signed_in_email:
+        # The customer signed in to iTop, so iTop's address is more reliable than Intercom's.
+        contact_email = context.request.contact.email.strip().casefold()
+        accounts[contact_email] = accounts.get(signed_in_email.casefold(), 0)
+    return accounts
+
+
+def _with_author(context: PanelContext, itop_values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values with a line before the description that names the customer.
+
+    The ticket's caller is the workspace's caller for unknown customers, who did not write the description.
+    """
     code = context.profile.code("description")
     attribute = context.ticket_class.attributes.get(code)
     if attribute is None or attribute.kind not in (Kind.TEXT, Kind.HTML):
-        return dict(values)
+        return dict(itop_values)
     contact = context.request.contact
     name, email = contact.name[:MAX_NAME_LENGTH], contact.email
     customer = f"{name} ({email})" if name and email else name or email or _("somebody")
     text = _("Written by %(customer)s. Not verified: iTop does not know this customer.")
     text %= {"customer": customer}
+    description = itop_values.get(code, "")
     if attribute.kind is Kind.HTML:
-        return {**values, code: f"<p>{html.escape(text)}</p>{values.get(code, '')}"}
-    return {**values, code: f"{text}\n\n{values.get(code, '')}".strip()}
+        return {**itop_values, code: f"<p>{html.escape(text)}</p>{description}"}
+    return {**itop_values, code: f"{text}\n\n{description}".strip()}
 
 
 def _note_if_incomplete(conversation: Payload) -> str:

@@ -6,7 +6,7 @@ from intercom_bridge.intercom.html import first_line
 from intercom_bridge.intercom.text import clean_text, cut
 
 MAX_SOURCE_LENGTH = 2000
-# A shorter sentence ("Please help!") says too little without the next one.
+# A shorter sentence ("Please help!") says too little for a title, so the next sentence is added.
 MIN_SENTENCE_LENGTH = 15
 MAX_GREETINGS = 3
 
@@ -26,37 +26,43 @@ _GREETING = re.compile(
     # "hello my laptop is broken"
     rf"|(?i:{_HELLO})(?i:\ (?:{_EVERYBODY}))?(?=[\s,!.:;]|$)"
 )
-# Not after a single letter ("e.g."), and not before a small letter or a digit ("No. 5").
+# The end of a sentence. A dot after a single letter ("e.g.") or before a small letter or a digit ("No. 5") is none.
 _END = re.compile(r"(?<!\b[^\W\d_])[.!?…]+(?=\s+(?![a-zß-ÿ\d])|\s*$)|[。！？]|\n")
 _SPACES = re.compile(r"[^\S\n]+")
 
 
 def suggest_title(text: str, limit: int) -> str:
-    """Return the first sentence of a plain text without its greeting, in at most `limit` characters."""
-    rest = without_greeting(text)
-    if not rest:
+    """Return a title of at most `limit` characters: the first sentence of a plain text, without the greeting.
+
+    If the text contains nothing but greetings, return its first line.
+    """
+    message = without_greeting(text)
+    if not message:
         return first_line(text, limit)
-    end = 0
-    for found in _END.finditer(rest):
-        end = found.end()
-        if len(rest[:end].strip()) >= MIN_SENTENCE_LENGTH:
-            break
-    else:
-        end = len(rest)
-    sentence = " ".join(rest[:end].split())
+    sentence = " ".join(_first_sentence(message).split())
     if sentence.endswith(".") and not sentence.endswith(".."):
         sentence = sentence[:-1]
     return cut(sentence, limit)
 
 
+def _first_sentence(text: str) -> str:
+    """Return the first sentence, with as many of the next ones as are needed for MIN_SENTENCE_LENGTH characters."""
+    for end in _END.finditer(text):
+        sentence = text[: end.end()]
+        if len(sentence.strip()) >= MIN_SENTENCE_LENGTH:
+            return sentence
+    return text
+
+
 def without_greeting(text: str) -> str:
-    """Return the beginning of a plain text after its greetings, "" if it says nothing else."""
-    rest = _SPACES.sub(" ", clean_text(text[:MAX_SOURCE_LENGTH])).strip()
+    """Return the beginning of a plain text without its greetings, or "" if there is nothing else."""
+    message = _SPACES.sub(" ", clean_text(text[:MAX_SOURCE_LENGTH])).strip()
     for _count in range(MAX_GREETINGS):
-        found = _GREETING.match(rest)
-        if not found:
+        greeting = _GREETING.match(message)
+        if not greeting:
             break
-        rest = rest[found.end() :].lstrip(" \n,!.:;…–-")
-        if rest.split(" ", 1)[0].islower():
-            rest = rest[0].upper() + rest[1:]
-    return rest
+        message = message[greeting.end() :].lstrip(" \n,!.:;…–-")
+        # What follows a greeting may begin in lower case: "Hello, my laptop is broken".
+        if message.split(" ", 1)[0].islower():
+            message = message[0].upper() + message[1:]
+    return message

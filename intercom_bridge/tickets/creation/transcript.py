@@ -1,4 +1,4 @@
-"""Render a whole conversation as the two logs of a new ticket."""
+"""Render the messages of a conversation as the entries of a new ticket's two logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import html
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
 
@@ -28,43 +28,55 @@ from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_conversation
 from itop_client import LogItem
 
-# A log's index is a column of 64 KB, in which an entry takes about 161 bytes and its author's name: about 300 entries
-# with usual names. The rest is left for later messages.
+# iTop keeps the index of a log in a column of 64 KB. An entry takes about 161 bytes there, plus its author's name, so
+# the column holds about 300 entries. A new ticket uses less than that, to leave room for later messages.
 MAX_ENTRIES = 250
 MAX_INDEX_BYTES = 52_000
 ENTRY_INDEX_BYTES = 165
+# If a log cannot hold all messages, the oldest ones are written as this many entries of several messages each.
 JOINT_ENTRIES = 10
 
-# A part with what is known about its files.
-_Message = tuple[Part, FileLinks]
+
+class Entry(NamedTuple):
+    """A message, and the log that it is copied to: a value of `models.Log`."""
+
+    part: Part
+    log: str
+
+
+class _Message(NamedTuple):
+    part: Part
+    links: FileLinks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """The messages of a conversation that are copied to a ticket, in order, with the log of each."""
+    """The messages of a conversation that are copied to a ticket, oldest first."""
 
-    entries: tuple[tuple[Part, str], ...]
+    entries: tuple[Entry, ...]
 
     @classmethod
     def of(cls, messages: tuple[Part, ...], *, skip_ids: frozenset[str] = frozenset()) -> Transcript:
-        """Return the transcript without `skip_ids`, the parts that the bridge posted itself."""
-        chosen = [
-            (part, log) for part in messages if part.id not in skip_ids and (log := destination(part).log)
-        ]
-        chosen.sort(key=lambda entry: (entry[0].created_at, order_of(entry[0].id)))
-        return cls(entries=tuple(chosen))
+        """Return the messages that belong in a log, except the parts whose ids are in `skip_ids`."""
+        candidates = [Entry(part, destination(part).log) for part in messages if part.id not in skip_ids]
+        entries = [entry for entry in candidates if entry.log]
+        entries.sort(key=lambda entry: (entry.part.created_at, order_of(entry.part.id)))
+        return cls(entries=tuple(entries))
 
     @property
     def emails(self) -> set[str]:
         """The e-mail addresses of the authors who may have an account in iTop."""
-        return {part.author.email for part, _ in self.entries if may_have_account(part.author)}
+        return {entry.part.author.email for entry in self.entries if may_have_account(entry.part.author)}
 
     def count(self, log: str) -> int:
-        """Return how many messages go to the log."""
-        return sum(1 for _, to in self.entries if to == log)
+        """Return how many messages are copied to the log."""
+        return sum(entry.log == log for entry in self.entries)
 
-    def keys(self) -> list[dict[str, Any]]:
-        """Return the parts as a TicketCreation stores them, so that a webhook for a part does not write it again."""
+    def parts_to_json(self) -> list[dict[str, Any]]:
+        """Return the copied parts as `TicketCreation.parts` stores them.
+
+        From them the bridge knows that a webhook's part is in the ticket already.
+        """
         return [
             {
                 "kind": part.kind,
@@ -89,29 +101,31 @@ class Transcript:
         conversation_url: str,
         count_files: Callable[[Part, str], int] = lambda _part, _log: 0,
     ) -> dict[str, list[dict[str, Any]]]:
-        """Return the items for `core/create` by attribute, without empty logs.
+        """Return the entries of each log as `core/create` expects them, by the log's attribute code. Omit empty logs.
 
-        `code` returns the attribute of a log; a profile may map both logs to one. `count_files` returns how many files
-        of a message to a log are to be copied: they are attached after the ticket was created. If a log cannot hold
-        all entries, the oldest are joined into a few.
+        accounts: iTop account ids by lower-case e-mail address.
+        code: returns the attribute code of a log. A profile may map both logs to one attribute.
+        may_set_author: whether the bridge's account may set the author of an entry.
+        count_files: returns how many files of a message will be attached after the ticket is created.
         """
-        messages_of: dict[str, list[_Message]] = {}
+        messages_by_attribute: dict[str, list[_Message]] = {}
         for part, log in self.entries:
-            message = part, FileLinks(expected=count_files(part, log))
-            messages_of.setdefault(code(log), []).append(message)
+            message = _Message(part, FileLinks(expected=count_files(part, log)))
+            messages_by_attribute.setdefault(code(log), []).append(message)
         return {
             attribute: _items(messages, accounts, conversation_url, may_set_author=may_set_author, zone=zone)
-            for attribute, messages in messages_of.items()
+            for attribute, messages in messages_by_attribute.items()
         }
 
 
 def transcript_of(context: PanelContext, messages: tuple[Part, ...]) -> Transcript:
-    """Return the messages of the conversation that can be copied to a ticket: nothing that the bridge posted.
+    """Return the messages that can be copied to a ticket.
 
-    That may be an entry of another ticket.
+    Omit what the bridge posted, because it may report an entry of another ticket.
     """
-    code, conversation = context.workspace.app_package_code, find_conversation(context)
-    messages = tuple(part for part in messages if not (code and part.app_package_code == code))
+    own_code, conversation = context.workspace.app_package_code, find_conversation(context)
+    if own_code:
+        messages = tuple(part for part in messages if part.app_package_code != own_code)
     own_ids = OutgoingMessage.objects.part_ids_in(conversation) if conversation else frozenset()
     return Transcript.of(messages, skip_ids=own_ids)
 
@@ -124,17 +138,20 @@ def _items(
     may_set_author: bool,
     zone: dt.tzinfo,
 ) -> list[dict[str, Any]]:
-    fitting = _count_fitting([part for part, _links in messages])
-    joint: list[dict[str, Any]] = []
-    if fitting < len(messages):
-        kept = max(fitting - JOINT_ENTRIES, 0)
-        old, messages = messages[: len(messages) - kept], messages[len(messages) - kept :]
-        bounds = [len(old) * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
-        joint = [
-            _joint_item(old[start:end], conversation_url, may_set_author=may_set_author, zone=zone)
+    """Return an item for each message. If the log cannot hold so many, the first items join the oldest messages."""
+    joint_items: list[dict[str, Any]] = []
+    max_items = _count_fitting([message.part for message in messages])
+    if max_items < len(messages):
+        single_count = max(max_items - JOINT_ENTRIES, 0)
+        old_count = len(messages) - single_count
+        old_messages, messages = messages[:old_count], messages[old_count:]
+        # Ten slices whose lengths differ by one message at most.
+        bounds = [old_count * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
+        joint_items = [
+            _joint_item(old_messages[start:end], conversation_url, may_set_author=may_set_author, zone=zone)
             for start, end in itertools.pairwise(bounds)
         ]
-    return joint + [
+    return joint_items + [
         log_item(
             part,
             accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0,
@@ -147,24 +164,24 @@ def _items(
 
 
 def authors_into_texts(items: Sequence[Mapping[str, Any]], authors: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the items of a log without an author, whose name becomes the heading of the text instead.
+    """Return the items of a log with each author's name as a heading of the text instead of in its own fields.
 
-    `authors` are the names of the authors of all parts in the log. Joint entries name their authors already.
+    `authors` names the author of each part in the log. Joint entries name their authors already.
     """
     adapted = []
     for item, author in _with_authors(items, authors):
-        plain = {key: value for key, value in item.items() if key not in ("user_id", "user_login")}
+        without_author = {key: value for key, value in item.items() if key not in ("user_id", "user_login")}
         if author is not None and "user_id" in item:
             name = item["user_login"] or label_of_author(author)
-            plain["message"] = f"<p><b>{html.escape(name)}</b></p>{item['message']}"
-        adapted.append(plain)
+            without_author["message"] = f"<p><b>{html.escape(name)}</b></p>{item['message']}"
+        adapted.append(without_author)
     return adapted
 
 
 def replace_accounts(
     items: Sequence[Mapping[str, Any]], authors: Sequence[str], *, missing: Set[int]
 ) -> list[dict[str, Any]]:
-    """Return the items of a log with the author's name in place of each account that iTop no longer has."""
+    """Return the items of a log. Those of a `missing` account get the author's name in place of the account."""
     return [
         dict(item, user_id=0, user_login=label_of_author(author or ""))
         if item.get("user_id") in missing
@@ -176,11 +193,16 @@ def replace_accounts(
 def _with_authors(
     items: Sequence[Mapping[str, Any]], authors: Sequence[str]
 ) -> Iterator[tuple[Mapping[str, Any], str | None]]:
-    """Yield each item with its author's name, None for a joint entry (`_items` puts these first)."""
-    joint = JOINT_ENTRIES if len(items) < len(authors) else 0
-    plain = len(items) - joint
-    names: list[str | None] = [None] * joint + list(authors[len(authors) - plain :])
+    """Yield each item with its author's name, or with None for a joint entry."""
+    joint_count = _count_joint_items(items, authors)
+    single_count = len(items) - joint_count
+    names: list[str | None] = [None] * joint_count + list(authors[len(authors) - single_count :])
     return zip(items, names, strict=True)
+
+
+def _count_joint_items(items: Sequence[Any], parts: Sequence[Any]) -> int:
+    """Return how many of the first items are joint entries: `_items` makes some if there are fewer items than parts."""
+    return JOINT_ENTRIES if len(items) < len(parts) else 0
 
 
 def entry_of_each_part(
@@ -188,24 +210,25 @@ def entry_of_each_part(
 ) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Yield each part of a TicketCreation with the HTML of its entry in `fields`, without the author's name.
 
-    The HTML is "" if it is no longer stored, or if the entry is joint (`_items` puts these first).
+    The HTML is "" if the part is in a joint entry, or if the content is no longer stored.
     """
     for attribute in {code(part["log"]) for part in parts}:
-        of_log = [part for part in parts if code(part["log"]) == attribute]
+        log_parts = [part for part in parts if code(part["log"]) == attribute]
         items = fields.get(attribute, {}).get("items", [])
-        joint = JOINT_ENTRIES if len(items) < len(of_log) else 0
-        plain = [item["message"] for item in items[joint:]]
-        for part, message in zip(of_log, [""] * (len(of_log) - len(plain)) + plain, strict=True):
+        single_messages = [item["message"] for item in items[_count_joint_items(items, log_parts) :]]
+        # The entries of their own are those of the newest parts.
+        older_messages = [""] * (len(log_parts) - len(single_messages))
+        for part, message in zip(log_parts, older_messages + single_messages, strict=True):
             heading = f"<p><b>{html.escape(label_of_author(part['author']))}</b></p>"
             yield part, message.removeprefix(heading)
 
 
 def _count_fitting(parts: Sequence[Part]) -> int:
-    """Return how many of the newest parts fit a log as entries of their own."""
-    size = 0
+    """Return how many entries fit in a log, if the newest of these parts get an entry each."""
+    index_bytes = 0
     for count, part in enumerate(reversed(parts)):
-        size += ENTRY_INDEX_BYTES + len(shown_name(part.author).encode())
-        if count >= MAX_ENTRIES or size > MAX_INDEX_BYTES:
+        index_bytes += ENTRY_INDEX_BYTES + len(shown_name(part.author).encode())
+        if count >= MAX_ENTRIES or index_bytes > MAX_INDEX_BYTES:
             return count
     return len(parts)
 
@@ -213,6 +236,7 @@ def _count_fitting(parts: Sequence[Part]) -> int:
 def _joint_item(
     messages: list[_Message], conversation_url: str, *, may_set_author: bool, zone: dt.tzinfo
 ) -> dict[str, Any]:
+    """Return one item with the texts of all these messages, each under its author and time."""
     text = "".join(
         f"<p><b>{html.escape(shown_name(part.author))}</b>, "
         f"{dt.datetime.fromtimestamp(part.created_at, zone):%Y-%m-%d %H:%M}</p>"
@@ -220,4 +244,4 @@ def _joint_item(
         for part, links in messages
     )
     user = {"user_id": 0, "user_login": _("Earlier messages (Intercom)")} if may_set_author else {}
-    return LogItem(message=text, date=messages[-1][0].created_at, **user).to_json()  # type: ignore[arg-type]
+    return LogItem(message=text, date=messages[-1].part.created_at, **user).to_json()  # type: ignore[arg-type]

@@ -1,8 +1,9 @@
-"""Links that the PHP extension left in iTop, tickets that are gone, and merges.
+"""Find and apply changes of links that the panel notices when it reads the tickets from iTop.
 
-Opening the panel must not change anything but caches, because Intercom may send the request several times and without
-a teammate's decision. So the panel stores the differences that it finds (`LinkChanges`) with the cached list of
-tickets. The worker, or the teammate's next click, applies them.
+The panel notices links that the PHP extension stored in iTop, tickets that iTop no longer has or has again, and the
+merge of the conversation into another one. It must not save them at once: opening the panel may change only caches,
+because Intercom may send that request several times and without a teammate's decision. So the panel stores the changes
+(`LinkChanges`) with the cached list of tickets. The worker or the teammate's next click applies them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import transaction
@@ -46,13 +47,21 @@ from itop_client import Found
 
 log = structlog.get_logger(__name__)
 
-# By event: when it was received, and its parts.
-UnlinkedParts = dict[int, tuple[dt.datetime, tuple[Part, ...]]]
+
+class UnlinkedEvent(NamedTuple):
+    """A webhook event that was skipped because the conversation had no link."""
+
+    received_at: dt.datetime
+    parts: tuple[Part, ...]
+
+
+# By the event's primary key.
+UnlinkedEvents = dict[int, UnlinkedEvent]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtensionLink:
-    """A ticket that names this conversation in the PHP extension's attributes."""
+    """A ticket in iTop that names this conversation in the PHP extension's attributes. `object_id`: its id in iTop."""
 
     object_id: int
     ref: str
@@ -61,9 +70,14 @@ class ExtensionLink:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkChanges:
-    """Differences between iTop and our tables. Tickets are identified by their id in iTop.
+    """Differences between iTop and our tables, which are to be saved in our tables.
 
-    Messages after `since_part_at` and `since_part_order` are ours to copy; earlier ones were the PHP extension's.
+    adopt: links to create.
+    gone, found_again: ids in iTop of linked tickets that iTop no longer has, or has again.
+    merged_away_at: when the conversation was merged into another one, in seconds since 1970; 0 if it was not.
+    since_part_at, since_part_order: the last part of the conversation when the panel was opened. The bridge writes
+        later messages to the adopted tickets. The PHP extension has written the earlier ones.
+    contact_ids: the conversation's contacts.
     """
 
     itop_id: int = 0
@@ -106,47 +120,51 @@ class LinkChanges:
         return cls(**{**stored, "adopt": tuple(ExtensionLink(**link) for link in stored["adopt"])})
 
     def to_json(self) -> dict[str, Any] | None:
-        """Return None if there is nothing to apply."""
+        """Return the changes as JSON values, or None if there are none."""
         has_changes = self.adopt or self.gone or self.found_again or self.merged_away_at
         return asdict(self) if has_changes else None
 
     @property
     def adopted_ids(self) -> frozenset[int]:
+        """The ids in iTop of the tickets to adopt."""
         return frozenset(link.object_id for link in self.adopt)
 
 
 def find_extension_links(
     context: PanelContext, found: Found, person: Person, linked_ids: Collection[int]
 ) -> list[ExtensionLink]:
-    """Return the tickets in `found` that the PHP extension linked to this conversation and that are not linked here."""
+    """Return links to adopt: of the `found` tickets those that only the PHP extension has linked to this conversation.
+
+    Omit tickets that a teammate has unlinked here, and tickets outside the scope.
+    """
     if not context.workspace.has_intercom_attributes:
         return []
     ref, _url, activated = attribute_codes(context.workspace)
-    named = [
+    candidates = [
         ticket
         for ticket in found
         if ticket.id not in linked_ids and ticket.text(ref) == context.request.conversation.id
     ]
-    if not named:
+    if not candidates:
         return []
     conversation = find_conversation(context)
     if _is_creating(conversation):
-        # It may be the ticket that is being created, which gets its link from that.
+        # The candidate may be the ticket that is being created. Its creation makes the link.
         return []
     removed_ids = _removed_ids(context.workspace, conversation)
     return [
         ExtensionLink(
             object_id=ticket.id, ref=ticket.text("friendlyname"), sync_on=ticket.text(activated) == "yes"
         )
-        for ticket in named
+        for ticket in candidates
         if ticket.id not in removed_ids and has_ticket(context, ticket, person)
     ]
 
 
 def find_merge_change(context: PanelContext) -> LinkChanges:
-    """Return the change that stores when this conversation was merged into another one.
+    """Return the change that saves when this conversation was merged into another one.
 
-    It is empty if the conversation was not merged, if that is stored already, or if the bridge does not know it.
+    Return no change if it was not merged, if the merge is saved already, or if we have no row of the conversation.
     """
     merged_away_at = context.request.conversation.merged_away_at
     conversation = find_conversation(context) if merged_away_at else None
@@ -156,7 +174,7 @@ def find_merge_change(context: PanelContext) -> LinkChanges:
 
 
 def apply_changes_of(context: PanelContext) -> None:
-    """Apply the differences that the panel found in this conversation. Call it before a click is handled."""
+    """Apply the changes that the panel noticed in this conversation. Call it before a click is handled."""
     cached = CachedTickets.objects.with_link_changes().filter(
         workspace=context.workspace, conversation_id=context.request.conversation.id[:64]
     )
@@ -166,15 +184,16 @@ def apply_changes_of(context: PanelContext) -> None:
 
 
 def apply_link_changes(cached: CachedTickets) -> None:
-    """Store the differences that the panel found when it cached this list. Can be repeated."""
+    """Save the changes that the panel noticed when it cached this list. A second call does nothing."""
     changes = LinkChanges.from_json(cached.link_changes)
     workspace = cached.workspace
-    # Parsed before the transaction begins: on SQLite, it excludes all other writers.
-    unlinked = _unlinked_parts(cached) if changes.adopt else {}
+    # The events are parsed before the transaction, because on SQLite a transaction blocks all other writers.
+    unlinked = _unlinked_events(cached) if changes.adopt else {}
     with transaction.atomic():
         current = CachedTickets.objects.with_link_changes().filter(pk=cached.pk, at=cached.at)
-        if not current.update(link_changes=None) or changes.itop_id != workspace.itop_id:
-            # Applied by another process, or found in another iTop.
+        is_claimed = bool(current.update(link_changes=None))
+        was_moved_to_other_itop = changes.itop_id != workspace.itop_id
+        if not is_claimed or was_moved_to_other_itop:
             return
         tickets = Ticket.objects.filter(itop=workspace.itop, ticket_class=changes.ticket_class)
         tickets.filter(object_id__in=changes.gone, gone_at=None).update(gone_at=timezone.now())
@@ -191,69 +210,90 @@ def apply_link_changes(cached: CachedTickets) -> None:
 
 
 def _adopt(
-    cached: CachedTickets, changes: LinkChanges, adopt: list[ExtensionLink], unlinked: UnlinkedParts
+    cached: CachedTickets, changes: LinkChanges, adopt: list[ExtensionLink], unlinked: UnlinkedEvents
 ) -> None:
+    """Create the links, and deliver the messages that the PHP extension did not get."""
     workspace = cached.workspace
     conversation = Conversation.objects.find_or_create(workspace, cached.conversation_id)
     Participant.objects.note(conversation, changes.contact_ids)
-    since, since_part = _our_beginning(cached, changes, unlinked | _unlinked_parts(cached, known=unlinked))
-    for found in adopt:
-        ticket = known_ticket(workspace.itop, changes.ticket_class, found.object_id, found.ref)
+    # Events may have been skipped between the first reading and this transaction.
+    unlinked = unlinked | _unlinked_events(cached, exclude=unlinked)
+    beginning = _find_beginning(cached, changes, unlinked)
+    for extension_link in adopt:
+        ticket = known_ticket(
+            workspace.itop, changes.ticket_class, extension_link.object_id, extension_link.ref
+        )
         link, is_new = TicketLink.objects.get_or_create(
             conversation=conversation,
             ticket=ticket,
             defaults={
-                "sync_on": found.sync_on,
+                "sync_on": extension_link.sync_on,
                 "attributes_synced": True,
-                "since_part_at": since_part[0],
-                "since_part_order": since_part[1],
+                "since_part_at": beginning.since_part_at,
+                "since_part_order": beginning.since_part_order,
             },
         )
         if is_new:
             log.info("link.adopted", ticket=ticket.ref, **conversation.names)
-            deliver_since(link, since)
+            deliver_since(link, beginning.received_since)
 
 
-def _our_beginning(
-    cached: CachedTickets, changes: LinkChanges, unlinked: UnlinkedParts
-) -> tuple[dt.datetime, tuple[int, int]]:
-    """Return since when messages are ours to copy: the time of their events, and the part before the first of them.
+class _Beginning(NamedTuple):
+    """Where the bridge begins to write messages to an adopted ticket.
 
-    Since Intercom calls this service, the extension gets no messages. Those that arrived before a teammate opened the
-    panel found no link. The writer looks into the log before it writes them, in case the extension got them too.
+    It writes the parts of the events that were received since `received_since`, if they come after the position
+    (`since_part_at`, `since_part_order`) in the conversation.
     """
-    since_part = changes.since_part_at, changes.since_part_order
-    since = cached.at - RECENT_EVENTS
-    for received_at, parts in unlinked.values():
-        for part in parts:
-            since = min(since, received_at)
-            # A part whose date cannot be read does not show which parts are older.
+
+    received_since: dt.datetime
+    since_part_at: int
+    since_part_order: int
+
+
+def _find_beginning(cached: CachedTickets, changes: LinkChanges, unlinked: UnlinkedEvents) -> _Beginning:
+    """Return a beginning before the first message that the PHP extension did not get.
+
+    The extension gets no messages since Intercom sends its notifications to the bridge. The bridge did not know of the
+    link and skipped them (`unlinked`), so it has to write them now. In case the extension has written one of them too,
+    the writer first looks for the message in the ticket's log.
+    """
+    position = changes.since_part_at, changes.since_part_order
+    received_since = cached.at - RECENT_EVENTS
+    for event in unlinked.values():
+        for part in event.parts:
+            received_since = min(received_since, event.received_at)
+            # A part without a readable date has no position.
             if part.created_at:
-                since_part = min(since_part, (part.created_at, order_of(part.id) - 1))
-    return since, since_part
+                position = min(position, (part.created_at, order_of(part.id) - 1))
+    return _Beginning(received_since, *position)
 
 
-def _unlinked_parts(cached: CachedTickets, known: Collection[int] = ()) -> UnlinkedParts:
-    """Return the parts that arrived for the conversation before it had a link, except those of `known` events."""
-    events = WebhookEvent.objects.filter(
+def _unlinked_events(cached: CachedTickets, exclude: Collection[int] = ()) -> UnlinkedEvents:
+    """Return the events of the conversation that were skipped because it had no link. `exclude`: primary keys."""
+    skipped = WebhookEvent.objects.filter(
         workspace=cached.workspace,
         conversation_id=cached.conversation_id,
         state=WebhookEvent.State.SKIPPED,
         reason_code=ReasonCode.NOT_LINKED,
         cleaned_at=None,
-    ).exclude(pk__in=known)
-    found: UnlinkedParts = {}
-    for event in events.order_by("received_at", "pk"):
-        reported = classify(event)
-        found[event.pk] = event.received_at, () if isinstance(reported, Skip) else reported.parts
-    return found
+    ).exclude(pk__in=exclude)
+    unlinked: UnlinkedEvents = {}
+    for event in skipped.order_by("received_at", "pk"):
+        content = classify(event)
+        parts = () if isinstance(content, Skip) else content.parts
+        unlinked[event.pk] = UnlinkedEvent(event.received_at, parts)
+    return unlinked
 
 
 def _is_creating(conversation: Conversation | None) -> bool:
+    """Return whether the outcome of a ticket creation from this conversation is not known yet."""
     return TicketCreation.objects.waiting().filter(conversation=conversation).exists()
 
 
 def _removed_ids(workspace: Workspace, conversation: Conversation | None) -> set[int]:
-    """Return the tickets that a teammate unlinked here; iTop's attributes may not say so yet."""
+    """Return the ids in iTop of the tickets that a teammate has unlinked from this conversation.
+
+    iTop may still name the conversation in their attributes, because the worker updates these later.
+    """
     removals = LinkRemoval.objects.not_undone().filter(conversation=conversation, ticket__itop=workspace.itop)
     return set(removals.values_list("ticket__object_id", flat=True))

@@ -38,10 +38,11 @@ LINKED_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversati
 
 @dataclass(frozen=True, kw_only=True)
 class LinkPreview:
-    """The consequences of linking a ticket. `backfill` is None if Intercom did not return the conversation.
+    """What linking a ticket would do.
 
-    `is_complete` is False if the conversation has older messages than Intercom returns. `is_paused`: the sync of this
-    conversation is paused, and would be for this ticket.
+    backfill: the messages that can be copied. None if the ticket is linked already, or if Intercom did not return them.
+    is_complete: False if the conversation has older messages, which Intercom does not return.
+    is_paused: the sync of this conversation is paused, and would be paused for this ticket too.
     """
 
     row: TicketRow
@@ -52,9 +53,11 @@ class LinkPreview:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkResult:
-    """`is_new` is False if the ticket was linked before. `copied` earlier messages are waiting to be written.
+    """What linking a ticket has done.
 
-    `is_paused`: new messages are left out.
+    is_new: False if the ticket was linked already.
+    is_paused: new messages are not written to the ticket.
+    copied: the number of earlier messages that are queued for the ticket.
     """
 
     ticket: Ticket
@@ -64,25 +67,25 @@ class LinkResult:
 
 
 def preview_link(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkPreview:
-    """Return the messages that linking the ticket could copy. Raise TicketNotFoundError or OutOfScopeError."""
-    found = get_ticket(context, ticket_class, ticket_id)
-    row = make_row(context, found, find_person(context), find_links(context))
+    """Return what linking the ticket would do. Raise TicketNotFoundError or OutOfScopeError."""
+    itop_ticket = get_ticket(context, ticket_class, ticket_id)
+    row = make_row(context, itop_ticket, find_person(context), find_links(context))
     if row.is_linked:
         return LinkPreview(row=row, backfill=None)
     conversation = find_conversation(context)
     is_paused = TicketLink.objects.filter(conversation=conversation).are_paused()
-    ticket = Ticket.objects.filter(
-        itop=context.itop, ticket_class=found.class_name, object_id=found.id
+    stored_ticket = Ticket.objects.filter(
+        itop=context.itop, ticket_class=itop_ticket.class_name, object_id=itop_ticket.id
     ).first()
     try:
-        full = fetch_full_conversation(context)
+        payload = fetch_full_conversation(context)
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("link.conversation_not_fetched", error=type(error).__name__)
         return LinkPreview(row=row, backfill=None, is_paused=is_paused)
     return LinkPreview(
         row=row,
-        backfill=Backfill.of(context, ticket, full.messages),
-        is_complete=full.is_complete,
+        backfill=Backfill.of(context, stored_ticket, payload.messages),
+        is_complete=payload.is_complete,
         is_paused=is_paused,
     )
 
@@ -90,32 +93,36 @@ def preview_link(context: PanelContext, ticket_class: str, ticket_id: int) -> Li
 def link_ticket(
     context: PanelContext, ticket_class: str, ticket_id: int, *, copy: bool, is_confirmed: bool
 ) -> LinkResult:
-    """Link the ticket to this conversation. With `copy`, write the messages so far to it, too.
+    """Link the ticket to this conversation. If `copy` is set, queue the messages so far for it.
 
-    Raise TicketNotFoundError, OutOfScopeError or OutdatedScreenError; OtherOrganizationError if the ticket is of
-    another organization and `is_confirmed` is False; with `copy` IntercomError if Intercom does not return the
-    conversation. Then nothing is linked.
+    `is_confirmed`: the teammate has confirmed that the ticket may belong to another organization than the contact.
+
+    Raise one of these errors without linking the ticket: TicketNotFoundError, OutOfScopeError, OutdatedScreenError;
+    OtherOrganizationError if a confirmation is needed; IntercomError or SecretDecryptionError if `copy` is set and the
+    conversation cannot be fetched.
     """
-    texts = (*subtitle_codes(context), *ASSIGNEE_NAMES)
-    found = get_ticket(context, ticket_class, ticket_id, extra=texts)
+    row_texts = (*subtitle_codes(context), *ASSIGNEE_NAMES)
+    itop_ticket = get_ticket(context, ticket_class, ticket_id, extra=row_texts)
     if (link := find_links(context).get(ticket_id)) is not None:
         return LinkResult(ticket=link.ticket, is_new=False, is_paused=not link.sync_on)
-    row = make_row(context, found, find_person(context), ())
+    row = make_row(context, itop_ticket, find_person(context), ())
     if row.is_of_other_organization and not is_confirmed:
         raise OtherOrganizationError(f"{row.ref} is of another organization")
     claim_version(context)
     try:
-        full = fetch_full_conversation(context)
+        payload = fetch_full_conversation(context)
     except (IntercomError, SecretDecryptionError):
         if copy:
             raise
-        full = context.request.conversation
-    since_part_at, since_part_order = (0, 0) if copy else last_position(full)
+        payload = context.request.conversation
+    since_part_at, since_part_order = (0, 0) if copy else last_position(payload)
     copied = 0
     with transaction.atomic():
         conversation = get_or_create_conversation(context)
         is_paused = TicketLink.objects.filter(conversation=conversation).are_paused()
-        ticket = known_ticket(context.itop, found.class_name, found.id, found.text("friendlyname"))
+        ticket = known_ticket(
+            context.itop, itop_ticket.class_name, itop_ticket.id, itop_ticket.text("friendlyname")
+        )
         link, is_new = TicketLink.objects.get_or_create(
             conversation=conversation,
             ticket=ticket,
@@ -127,12 +134,13 @@ def link_ticket(
         )
         if is_new:
             if copy:
-                backfill = Backfill.of(context, ticket, full.messages)
+                backfill = Backfill.of(context, ticket, payload.messages)
                 backfill.write_to(link)
                 copied = len(backfill.entries)
             if is_paused:
-                # After the backfill, which the teammate asked for: the pause concerns later messages.
+                # The pause begins after the backfill, because the teammate asked to copy these messages.
                 link.switch(on=False, at=timezone.now().timestamp())
+            # If the note about unlinking is not posted yet, linking again makes both notes needless.
             if not withdraw_note(link.conversation, link.ticket):
                 add_note(context, link.conversation, LINKED_NOTE, link.ticket)
             deliver_since(link, timezone.now() - RECENT_EVENTS)

@@ -1,11 +1,12 @@
 """Move the links of a conversation that was merged into another one.
 
-Intercom marks both conversations as merged, in parts of the same second, and does not say with which other one. The
-pair is found by that second, or named by a teammate.
+Intercom adds a part about the merge to both conversations, in about the same second, but does not say which other
+conversation was merged. So the bridge finds the other one by the time of its part, or the teammate names it.
 """
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -24,7 +25,7 @@ from intercom_bridge.tickets.version import claim_version
 from .notes import add_note
 from .unlink import remove_link
 
-# The two parts of a merge are created one after the other.
+# Intercom creates the two parts about a merge one after the other, so their times may differ this much.
 SAME_MERGE_SECONDS = 2
 MOVED_HERE_NOTE = gettext_noop(
     "{teammate} moved ticket {ticket} here from conversation {other}, which was merged into this one."
@@ -33,34 +34,34 @@ MOVED_AWAY_NOTE = gettext_noop(
     "{teammate} moved ticket {ticket} to conversation {other}, which this one was merged into."
 )
 
+# The ID of a conversation: the whole text, or a URL's last path segment that consists of digits.
 _ID = re.compile(r"(?:^|/)([0-9]{1,30})(?:[/?#].*)?\Z", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:
-    """`away`: this conversation has links and was merged into another one.
+    """A merge of conversations after which links can be moved.
 
-    `sources`: conversations with links that were merged into this one.
+    is_merged_away: this conversation has links, and was merged into another one.
+    sources: the conversations that have links, and were merged into this one.
     """
 
-    away: bool = False
+    is_merged_away: bool = False
     sources: tuple[Conversation, ...] = ()
 
 
 class NotMergedError(Exception):
-    """The conversation was not merged with the one that was named, or Intercom does not have it."""
+    """The two conversations were not merged, or Intercom does not have the one that the teammate named."""
 
 
 def find_merge(context: PanelContext) -> Merge | None:
-    """Return the merge whose links can be moved, or None. Ask the database only."""
+    """Return the merge after which links can be moved, or None. Do not ask Intercom."""
     payload = context.request.conversation
     conversation = find_conversation(context)
-    if (
-        conversation is not None
-        and (payload.merged_away_at or conversation.merged_away_at)
-        and conversation.links.exists()
-    ):
-        return Merge(away=True)
+    if conversation is not None:
+        is_merged_away = bool(payload.merged_away_at or conversation.merged_away_at)
+        if is_merged_away and conversation.links.exists():
+            return Merge(is_merged_away=True)
     if not payload.merged_in_at:
         return None
     merged_away = (
@@ -71,15 +72,13 @@ def find_merge(context: PanelContext) -> Merge | None:
         .order_by("pk")
     )
     sources = tuple(
-        source
-        for source in merged_away
-        if any(_is_same_merge(source.merged_away_at, at) for at in payload.merged_in_at)
+        source for source in merged_away if _is_same_merge(source.merged_away_at, payload.merged_in_at)
     )
     return Merge(sources=sources) if sources else None
 
 
 def move_links_here(context: PanelContext, source_pk: int) -> list[Ticket]:
-    """Move the links of a conversation that was merged into this one.
+    """Move the links of a conversation that was merged into this one, and return their tickets.
 
     Raise NotMergedError or OutdatedScreenError.
     """
@@ -93,16 +92,16 @@ def move_links_here(context: PanelContext, source_pk: int) -> list[Ticket]:
 
 
 def move_links_away(context: PanelContext, target: str) -> list[Ticket]:
-    """Move the links of this conversation to the one that it was merged into, named by ID or URL.
+    """Move the links of this conversation to the one that it was merged into, and return their tickets.
 
-    If the workspace has an access token, Intercom confirms the merge. Raise NotMergedError, OutdatedScreenError or
-    IntercomError.
+    `target` is that conversation's ID or URL, as the teammate typed it. With an access token, the bridge asks Intercom
+    whether the two were merged. Raise NotMergedError, OutdatedScreenError or IntercomError.
     """
     merge, source = find_merge(context), find_conversation(context)
-    found = _ID.search(target.strip())
-    if merge is None or not merge.away or source is None or found is None:
+    id_match = _ID.search(target.strip())
+    if merge is None or not merge.is_merged_away or source is None or id_match is None:
         raise NotMergedError
-    target_id = found[1]
+    target_id = id_match[1]
     if target_id == source.conversation_id:
         raise NotMergedError
     source.learn_merged_away(context.request.conversation.merged_away_at)
@@ -112,29 +111,34 @@ def move_links_away(context: PanelContext, target: str) -> list[Ticket]:
             payload = intercom_client(context.workspace).conversation(target_id, deadline=seconds)
         except IntercomRejectedError as error:
             raise NotMergedError from error
-        if not any(_is_same_merge(source.merged_away_at, at) for at in payload.merged_in_at):
+        if not _is_same_merge(source.merged_away_at, payload.merged_in_at):
             raise NotMergedError
     claim_version(context)
     return _move_links(context, source, target_id)
 
 
-def _is_same_merge(at: int, other_at: int) -> bool:
-    return abs(at - other_at) <= SAME_MERGE_SECONDS
+def _is_same_merge(merged_away_at: int, merged_in_at: Iterable[int]) -> bool:
+    """Return whether a conversation that was merged away belongs to one of another conversation's merges."""
+    return any(abs(merged_away_at - at) <= SAME_MERGE_SECONDS for at in merged_in_at)
 
 
 def _move_links(context: PanelContext, source: Conversation, target_id: str) -> list[Ticket]:
-    """Move all links. Waiting messages of the source are still written; the target's count from the merge on."""
+    """Move all links, and return their tickets.
+
+    The source's waiting messages are still written. Of the target's messages, those after the merge are written.
+    """
     moved = []
     since = dt.datetime.fromtimestamp(source.merged_away_at, dt.UTC)
     teammate = context.request.admin.name
     for link in TicketLink.objects.of_conversation(source):
-        # Notifications received before the move belong to the old link.
+        # Messages that arrived before the move go to the ticket through the old link.
         process_unprocessed(WebhookEvent.objects.unprocessed_of(link.ticket))
     with transaction.atomic():
         target = Conversation.objects.find_or_create(context.workspace, target_id)
         is_paused = TicketLink.objects.filter(conversation=target).are_paused()
         for link in TicketLink.objects.of_conversation(source):
-            if remove_link(link, removed_by=teammate, keep_waiting=True) is None:
+            removal = remove_link(link, removed_by=teammate, is_moved=True)
+            if removal is None:
                 continue
             new_link, _is_new = TicketLink.objects.get_or_create(
                 conversation=target,
@@ -148,7 +152,7 @@ def _move_links(context: PanelContext, source: Conversation, target_id: str) -> 
                 },
             )
             if is_paused and new_link.sync_on:
-                # The panel has one switch for all tickets of a conversation.
+                # The panel shows one switch for all tickets of a conversation, so the new one is paused too.
                 new_link.switch(on=False, at=timezone.now().timestamp())
             deliver_since(new_link, since)
             report_after_merge(source, new_link)

@@ -1,4 +1,4 @@
-"""Notes in the conversation about a teammate's actions on tickets."""
+"""Notes in a conversation that tell the other teammates that a ticket was linked, unlinked or moved."""
 
 import datetime as dt
 
@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from intercom_bridge.models import Conversation, LinkRemoval, OutgoingMessage, Ticket
 from intercom_bridge.tickets.context import PanelContext
 
-# Undoing is most likely within this time.
+# The note about an unlinked ticket waits this long. If the teammate undoes the click meanwhile, no note is posted.
 UNDO_SECONDS = 60
 
 
@@ -22,12 +22,10 @@ def add_note(
     due_at: dt.datetime | None = None,
     **names: str,
 ) -> OutgoingMessage | None:
-    """Store a note that a worker posts as the current teammate, at once or at `due_at`.
+    """Queue a note that a worker posts in the name of the current teammate: now, or at `due_at`.
 
-    Return None if Intercom did not name the teammate.
-
-
-    `template` is English, marked for translation, with {teammate}, {ticket} and the `names` as placeholders.
+    `template` is the English text, marked for translation. Its placeholders are {teammate}, {ticket} and those in
+    `names`. Return None if Intercom did not name the teammate.
     """
     admin = context.request.admin
     if not admin.id:
@@ -53,21 +51,22 @@ def add_note(
 
 
 def withdraw_note(conversation: Conversation, ticket: Ticket) -> bool:
-    """Delete the note that says that the ticket was unlinked, if no worker has taken it yet. Return whether it was.
+    """Delete the note about the last unlinking of the ticket, unless a worker posts it. Return whether it is deleted.
 
-    A note that is due may be on its way to Intercom. A worker that takes one changes its due time.
+    A note that is due counts as posted, because it may be on its way to Intercom.
     """
     removal = LinkRemoval.objects.filter(conversation=conversation, ticket=ticket).order_by("-pk").first()
     if removal is None or removal.note_id is None:
         return False
-    due_at = undo_until(removal)
+    due_at = note_due_at(removal)
     if due_at <= timezone.now():
         return False
-    notes = OutgoingMessage.objects.waiting().filter(pk=removal.note_id, due_at=due_at)
-    deleted, _rows = notes.delete()
-    return bool(deleted)
+    # The filter by `due_at` excludes a note that a worker is posting, because the worker has changed its due time.
+    unposted = OutgoingMessage.objects.waiting().filter(pk=removal.note_id, due_at=due_at)
+    deleted_count, _by_model = unposted.delete()
+    return bool(deleted_count)
 
 
-def undo_until(removal: LinkRemoval) -> dt.datetime:
-    """Return when the note about a removal is posted."""
+def note_due_at(removal: LinkRemoval) -> dt.datetime:
+    """Return when the note about a removal is to be posted."""
     return removal.unlinked_at + dt.timedelta(seconds=UNDO_SECONDS)

@@ -1,4 +1,4 @@
-"""Unlink a ticket, and undo that. iTop is not asked, so a ticket that is gone can be unlinked, too."""
+"""Unlink a ticket, and undo it. Neither asks iTop, so a ticket that iTop no longer has can be unlinked, too."""
 
 from django.db import transaction
 from django.utils import timezone
@@ -12,23 +12,23 @@ from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversatio
 from intercom_bridge.tickets.version import claim_version
 
 from .link import LinkResult
-from .notes import add_note, undo_until, withdraw_note
+from .notes import add_note, note_due_at, withdraw_note
 
 UNLINKED_NOTE = gettext_noop("{teammate} unlinked ticket {ticket} from this conversation.")
-# What a removal keeps of its link.
+# The columns of a link that its LinkRemoval keeps, so that the link can be restored.
 KEPT_FIELDS = ("linked_by", "sync_on", "pauses", "since_part_at", "since_part_order")
 RELINKED_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversation again.")
 
 
 def count_unwritten(link: TicketLink) -> int:
-    """Return the number of messages that unlinking would skip."""
+    """Return how many messages are not in the ticket yet, and would be skipped if it were unlinked."""
     return Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation).unwritten().count()
 
 
 def unlink_ticket(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkRemoval | None:
-    """Remove the link. A second click returns the removal of the first one. Return None if there was no link.
+    """Remove the link, and return the removal. A second click returns the first click's removal.
 
-    Raise OutdatedScreenError.
+    Return None if there is neither a link nor a removal that was not undone. Raise OutdatedScreenError.
     """
     link = find_link(context, ticket_class, ticket_id)
     if link is not None:
@@ -37,49 +37,51 @@ def unlink_ticket(context: PanelContext, ticket_class: str, ticket_id: int) -> L
             removal = remove_link(link, removed_by=context.request.admin.name)
             if removal is not None:
                 removal.note = add_note(
-                    context, link.conversation, UNLINKED_NOTE, link.ticket, due_at=undo_until(removal)
+                    context, link.conversation, UNLINKED_NOTE, link.ticket, due_at=note_due_at(removal)
                 )
                 removal.save(update_fields=["note"])
                 return removal
-    earlier = LinkRemoval.objects.not_undone().filter(
+    earlier_removals = LinkRemoval.objects.not_undone().filter(
         conversation=find_conversation(context),
         ticket__itop=context.itop,
         ticket__ticket_class=ticket_class,
         ticket__object_id=ticket_id,
     )
-    return earlier.select_related("ticket").order_by("-pk").first()
+    return earlier_removals.select_related("ticket").order_by("-pk").first()
 
 
-def remove_link(link: TicketLink, *, removed_by: str, keep_waiting: bool = False) -> LinkRemoval | None:
-    """Replace the link by a removal. Return None if another process was faster. Call it in a transaction.
+def remove_link(link: TicketLink, *, removed_by: str, is_moved: bool = False) -> LinkRemoval | None:
+    """Replace the link by a LinkRemoval. Return None if another process has removed it. Call this in a transaction.
 
-    `keep_waiting`: the link moves to another conversation, so waiting messages are still written, and iTop's attributes
-    are updated for the new link.
+    Skip the messages and files that are not in the ticket yet, unless the link is moved to another conversation
+    (`is_moved`). A moved link's removal also changes no attributes in iTop, because the new link sets them.
     """
-    deleted, _rows = TicketLink.objects.filter(pk=link.pk).delete()
-    if not deleted:
+    deleted_count, _by_model = TicketLink.objects.filter(pk=link.pk).delete()
+    if not deleted_count:
         return None
-    deliveries = Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation)
-    if not keep_waiting:
-        # Also the files of messages that are in the ticket.
+    left_out = []
+    if not is_moved:
+        # These include files of messages that are in the ticket already.
         files = FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation)
         files.skip(ReasonCode.UNLINKED)
+        deliveries = Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation)
+        left_out = deliveries.skip_for_unlinking()
     return LinkRemoval.objects.create(
         conversation=link.conversation,
         ticket=link.ticket,
         unlinked_by=removed_by[:200],
         linked_at=link.created_at,
         **{name: getattr(link, name) for name in KEPT_FIELDS},
-        attributes_synced=keep_waiting,
-        left_out=[] if keep_waiting else deliveries.skip_for_unlinking(),
+        attributes_synced=is_moved,
+        left_out=left_out,
     )
 
 
 def undo_unlink(context: PanelContext, removal_id: int) -> LinkResult | None:
-    """Restore the link with its waiting messages, and add those that have arrived since.
+    """Restore the link. Queue the messages that were skipped then, and those that have arrived since.
 
-    Return None if the removal is not of this conversation, or was undone and the ticket is unlinked again. Raise
-    OutdatedScreenError.
+    Return None if this conversation has no such removal, or if it was undone before and the ticket is unlinked again.
+    Raise OutdatedScreenError.
     """
     removal = (
         LinkRemoval.objects.filter(
@@ -93,12 +95,14 @@ def undo_unlink(context: PanelContext, removal_id: int) -> LinkResult | None:
     )
     if removal is None:
         return None
-    if removal.undone_at is not None and find_links(context).get(removal.ticket.object_id) is None:
-        return None
     if removal.undone_at is None:
         claim_version(context)
+    elif removal.ticket.object_id not in find_links(context):
+        return None
     with transaction.atomic():
-        if not LinkRemoval.objects.not_undone().filter(pk=removal.pk).update(undone_at=timezone.now()):
+        not_undone = LinkRemoval.objects.not_undone().filter(pk=removal.pk)
+        is_claimed = bool(not_undone.update(undone_at=timezone.now()))
+        if not is_claimed:
             return LinkResult(ticket=removal.ticket, is_new=False, is_paused=not removal.sync_on)
         link, is_new = TicketLink.objects.get_or_create(
             conversation=removal.conversation,
@@ -106,13 +110,13 @@ def undo_unlink(context: PanelContext, removal_id: int) -> LinkResult | None:
             defaults={name: getattr(removal, name) for name in KEPT_FIELDS},
         )
         if is_new:
-            # This must not change which conversation was linked last.
+            # A ticket's attributes in iTop name the conversation that was linked last. Undoing must not change that.
             TicketLink.objects.filter(pk=link.pk).update(created_at=removal.linked_at)
             if not withdraw_note(link.conversation, link.ticket):
                 add_note(context, link.conversation, RELINKED_NOTE, link.ticket)
         restored = Delivery.objects.restore_skipped(removal.left_out)
         FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation).restore_unlinked()
-        # Notifications that were received before the removal and processed after it found no link.
+        # Messages received before the removal but processed after it were skipped, because there was no link.
         WebhookEvent.objects.requeue_unlinked(
             context.workspace, removal.conversation.conversation_id, removal.linked_at
         )

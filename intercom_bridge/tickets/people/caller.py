@@ -1,4 +1,4 @@
-"""Find the Person who becomes the caller of a ticket that is created from the conversation."""
+"""Find the Person who will be the caller of a new ticket."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from intercom_bridge.tickets.scope import serves
 from .match import find_person, get_person
 from .person import Person
 
-# iTop has no Person for the contact. (If several match, a teammate chooses.)
+# The failures which mean that iTop has no Person for the contact.
 UNKNOWN = (MatchFailure.UNKNOWN, MatchFailure.NOTHING_TO_GO_BY, MatchFailure.GONE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """The caller of a new ticket. `is_default`: it is the workspace's caller for unknown customers."""
+    """The caller of a new ticket. `is_default`: the person is the workspace's caller for unknown customers."""
 
     person: Person
     is_default: bool = False
 
 
 def find_caller(context: PanelContext) -> Caller:
-    """Return the contact's Person or, if iTop does not know the contact, the workspace's caller for such customers.
+    """Return the contact's Person. If iTop does not know the contact, return the caller for unknown customers.
 
-    Raise PersonNotResolvedError, OutOfScopeError, DefaultCallerError or ItopError.
+    The result is kept for the rest of the request. Raise PersonNotResolvedError, OutOfScopeError, DefaultCallerError
+    or ItopError.
     """
     if "find_caller" not in context.memo:
         context.memo["find_caller"] = _find_caller(context)
-    found: Caller = context.memo["find_caller"]
-    return found
+    caller: Caller = context.memo["find_caller"]
+    return caller
 
 
 def _find_caller(context: PanelContext) -> Caller:
@@ -47,7 +48,10 @@ def _find_caller(context: PanelContext) -> Caller:
 
 
 def can_create_for(context: PanelContext, error: PersonNotResolvedError) -> bool:
-    """Return whether iTop lacks the contact, and the workspace has a caller for unknown customers."""
+    """Return whether a ticket can be created with the workspace's caller for unknown customers.
+
+    `error` says why the contact's Person was not found.
+    """
     return bool(context.workspace.default_caller_id) and error.failure in UNKNOWN
 
 

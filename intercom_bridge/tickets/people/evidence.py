@@ -17,9 +17,11 @@ How = PersonMatch.How
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """A Person that iTop signed, an iTop id from the custom attributes, an external id, an e-mail address.
+    """What a contact's data say about who the contact is. A missing id is 0, a missing text is "".
 
-    Each may be missing.
+    signed_id: the Person who is signed in to iTop. Signed by our extension for iTop, so it cannot be forged.
+    person_id, person_class: the contact's custom attributes. The class is "" if any class of persons is accepted.
+    external_id: the contact's external id. `external_attribute` is the attribute of a Person that contains it.
     """
 
     signed_id: int
@@ -47,20 +49,20 @@ class Evidence:
         )
 
     def __str__(self) -> str:
-        """Return a fingerprint: a stored match is only valid for the same evidence."""
+        """Return a fingerprint. A stored match is valid only as long as the contact's fingerprint is the same."""
         parts = (
             self.person_class,
             self.person_id or "",
             f"{self.external_attribute}={self.external_id}" if self.external_id else "",
             self.email.casefold(),
         )
-        text = "|".join(str(part)[:140] for part in parts)
-        return f"{text}|itop={self.signed_id}" if self.signed_id else text
+        fingerprint = "|".join(str(part)[:140] for part in parts)
+        return f"{fingerprint}|itop={self.signed_id}" if self.signed_id else fingerprint
 
     def conditions(self, alias: str) -> list[str]:
-        """Return OQL conditions. A person who meets any of them is a candidate."""
+        """Return OQL conditions on a Person with this alias. A person who meets any of them is a candidate."""
         if self.signed_id:
-            # Nothing else that the contact says matters.
+            # The other data can be forged, so they are ignored.
             return [f"{alias}.id = {self.signed_id}"]
         conditions = [f"{alias}.id = {self.person_id}"] if self.person_id else []
         if self.external_attribute == "id":
@@ -73,30 +75,34 @@ class Evidence:
         addresses = [self.email, without_tag(self.email)]
         return [f"{alias}.email = {quote(address)}" for address in addresses if address]
 
-    def findings(self, found: Iterable[ItopObject]) -> list[tuple[How, set[int]]]:
-        """Return the ids of the persons that each kind of evidence points to, strongest kind first."""
-        people = list(found)
+    def findings(self, candidates: Iterable[ItopObject]) -> list[tuple[How, set[int]]]:
+        """Return which of the candidates each kind of evidence points to, as ids of persons, strongest kind first.
+
+        Omit a kind that points to none.
+        """
+        people = list(candidates)
         if self.signed_id:
-            signed = {self.signed_id} & {person.id for person in people}
-            return [(How.ITOP, signed)] if signed else []
-        of_class = {person.id for person in people if self.person_class in ("", person.class_name)}
-        kinds = [
-            (How.ATTRIBUTES, {self.person_id} & of_class),
+            is_found = any(person.id == self.signed_id for person in people)
+            return [(How.ITOP, {self.signed_id})] if is_found else []
+        ids_of_class = {person.id for person in people if self.person_class in ("", person.class_name)}
+        ids_by_kind = [
+            (How.ATTRIBUTES, {self.person_id} & ids_of_class),
             (How.EXTERNAL_ID, {person.id for person in people if self._has_external_id(person)}),
             (How.EMAIL, _with_email(people, self.email) or _with_email(people, without_tag(self.email))),
         ]
-        return [(how, ids) for how, ids in kinds if ids]
+        return [(how, ids) for how, ids in ids_by_kind if ids]
 
     def _has_external_id(self, person: ItopObject) -> bool:
         if self.external_attribute == "id":
             return person.id == parse_id(self.external_id)
-        # iTop compares by its database's collation, in which é equals e and A equals a.
+        # iTop has compared by its database's collation, in which é equals e and A equals a. This has to be exact.
         return bool(self.external_id) and person.text(self.external_attribute).strip() == self.external_id
 
 
 def describe_evidence(fingerprint: str) -> list[str]:
-    """Return short texts about the content of a fingerprint (`str` of an Evidence); [] if it is empty."""
+    """Return a short text about each part of a fingerprint, which is the `str` of an Evidence."""
     if fingerprint.count("|") < 3:
+        # It is not in the current format, so it is shown as it is.
         return [fingerprint] if fingerprint else []
     person_class, person_id, external, email = fingerprint.split("|", 3)
     email, _, signed_id = email.partition("|itop=")
@@ -111,25 +117,32 @@ def describe_evidence(fingerprint: str) -> list[str]:
 
 
 def _signed_id(contact: Contact, workspace: Workspace) -> int:
-    """Return the Person that iTop's extension named in the contact's user id; 0 without one."""
+    """Return the id of the Person that our extension for iTop signed in the contact's user id, or 0 if it did not."""
     user_id = contact.external_id.strip()
     try:
         return workspace.itop.person_of(user_id) if user_id.startswith("itop-") else 0
     except SecretDecryptionError:
+        # Without the secret the signature cannot be verified.
         return 0
 
 
 def _with_email(people: Iterable[ItopObject], email: str) -> set[int]:
-    """Return the ids of persons with exactly this address; iTop's collation also finds é for e."""
+    """Return the ids of the persons with this address, except for case. iTop's collation also finds é for e."""
     wanted = email.casefold()
-    return {person.id for person in people if wanted and person.text("email").strip().casefold() == wanted}
+    if not wanted:
+        return set()
+    return {person.id for person in people if person.text("email").strip().casefold() == wanted}
 
 
 def without_tag(email: str) -> str:
-    """Return jo@x.example for jo+support@x.example, which has the same mailbox; "" without a tag."""
+    """Return the address of the mailbox: jo@x.example for jo+support@x.example. Return "" for an address without "+".
+
+    A quoted address ("a+b"@x.example) has no tag.
+    """
     local, at, host = email.rpartition("@")
     mailbox, plus, _tag = local.partition("+")
-    return f"{mailbox}@{host}" if at and plus and mailbox and not mailbox.startswith('"') else ""
+    has_tag = bool(at and plus and mailbox) and not mailbox.startswith('"')
+    return f"{mailbox}@{host}" if has_tag else ""
 
 
 def parse_id(value: object) -> int:
@@ -137,4 +150,5 @@ def parse_id(value: object) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value or "").strip()
+    # Numbers of up to 18 digits fit in the database's 64 bits.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

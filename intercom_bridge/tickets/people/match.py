@@ -1,4 +1,4 @@
-"""Find the iTop Person that an Intercom contact is."""
+"""Find the Person in iTop who is the conversation's Intercom contact."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ log = structlog.get_logger(__name__)
 
 # A match is used for this long without asking iTop again.
 MATCH_CACHE_SECONDS = 600.0
-# A failed match is kept no longer than a list of tickets, because an admin may be adding the person right now.
+# A failed match is cached for a short time only, because an admin may be adding the person to iTop right now.
 FAILURE_CACHE_SECONDS = 20.0
 MAX_CANDIDATES = 50
 
 
 def find_person(context: PanelContext) -> Person:
-    """Return the contact's Person, who is in the scope of the workspace. Take at most one query to iTop, once.
+    """Return the contact's Person. The result is kept for the rest of the request.
 
-    Raise PersonNotResolvedError, OutOfScopeError or ItopError.
+    Raise PersonNotResolvedError if a teammate has to choose the person. Raise OutOfScopeError if the person is not in
+    the workspace's scope. Raise ItopError.
     """
     if "find_person" not in context.memo:
         person = _match(context)
@@ -54,7 +55,10 @@ def find_person(context: PanelContext) -> Person:
 
 
 def find_cached_person(context: PanelContext) -> Person:
-    """Return the contact's Person as last known, without asking iTop. Raise CacheMissError."""
+    """Return the contact's Person from our tables, without asking iTop.
+
+    Raise CacheMissError if they do not contain the person, or not whether the person is in scope.
+    """
     person = _usable_match(context, _stored_match(context))
     if person is None or not serves(context, person, cached_only=True):
         raise CacheMissError
@@ -62,10 +66,10 @@ def find_cached_person(context: PanelContext) -> Person:
 
 
 def pick_person(context: PanelContext, person_id: int) -> Person:
-    """Store a teammate's choice: the contact is this person, until someone changes it.
+    """Store a teammate's choice of the contact's person. It is valid until somebody changes it.
 
-    A person who was chosen before keeps the teammate who chose them first. Raise PersonNotResolvedError if the person
-    does not exist or is out of scope.
+    If the same person was chosen before, the first teammate remains the one who chose. Raise PersonNotResolvedError if
+    Intercom did not name the contact, if iTop does not have the person, or if the person is out of scope.
     """
     if not context.request.contact.id:
         raise PersonNotResolvedError(MatchFailure.NOTHING_TO_GO_BY)
@@ -74,12 +78,12 @@ def pick_person(context: PanelContext, person_id: int) -> Person:
         raise PersonNotResolvedError(MatchFailure.GONE)
     if not serves(context, person):
         raise PersonNotResolvedError(MatchFailure.OUTSIDE)
-    picks = picks_of(context, person_id)
-    earlier = picks.first()
-    picked_by = earlier.picked_by if earlier else context.request.admin.name[:200]
+    same_picks = picks_of(context, person_id)
+    earlier_pick = same_picks.first()
+    picked_by = earlier_pick.picked_by if earlier_pick else context.request.admin.name[:200]
     person = replace(person, how=PersonMatch.How.CHOSEN, picked_by=picked_by)
-    if earlier:
-        picks.update(**_columns(person))
+    if earlier_pick:
+        same_picks.update(**_columns(person))
     else:
         columns = _match_columns(context, person, Evidence.of(context.request.contact, context.workspace))
         PersonMatch.objects.update_or_create(
@@ -87,14 +91,14 @@ def pick_person(context: PanelContext, person_id: int) -> Person:
             contact_id=context.request.contact.id[:64],
             defaults=columns | {"picked_at": timezone.now()},
         )
-    # Remembered, so that the choice stays with the conversation if its contact is merged into another.
+    # This stores the conversation's contact, by which `_replaced_contact` notices a merge of the contact later.
     get_or_create_conversation(context)
     context.memo["find_person"] = person
     return person
 
 
 def picks_of(context: PanelContext, person_id: int) -> QuerySet[PersonMatch]:
-    """Return the contact's match if a teammate chose this person."""
+    """Return the contact's match, or an empty queryset unless a teammate chose this person for the contact."""
     return PersonMatch.objects.filter(
         workspace=context.workspace,
         itop=context.itop,
@@ -115,18 +119,18 @@ def expire_match(context: PanelContext) -> None:
 
 
 def match_question(workspace: Workspace, contact_id: str) -> str:
-    """Return the key of a cached failure to match. The keys of cached candidates begin with it."""
+    """Return the cache key of a failed match. The cache keys of the contact's candidates begin with it."""
     return f"who is {contact_id} of workspace {workspace.pk}"
 
 
 def cached_match_answers(contact_id: str, workspace: Workspace) -> Q:
-    """Return a filter for CachedAnswer: failed matches of a contact, and their candidates."""
+    """Return a filter that finds a contact's failed matches and candidates in CachedAnswer."""
     question = match_question(workspace, contact_id)
     return Q(question=question) | Q(question__startswith=f"{question},")
 
 
 def _match(context: PanelContext) -> Person:
-    """Return the person that a teammate chose, or the only one that all evidence agrees on."""
+    """Return the person that a teammate chose, or else the only person that all of the contact's data point to."""
     match = _stored_match(context)
     person = _usable_match(context, match)
     fresh_since = timezone.now() - dt.timedelta(seconds=MATCH_CACHE_SECONDS)
@@ -136,11 +140,12 @@ def _match(context: PanelContext) -> Person:
         return _refresh_pick(context, match)
     evidence = Evidence.of(context.request.contact, context.workspace)
     try:
-        person = _match_or_recall(context, evidence)
+        person = _match_or_repeat_failure(context, evidence)
     except PersonNotResolvedError as error:
-        if (pick := _pick_for_merged_contact(context, match, error)) is not None:
-            return _refresh_pick(context, pick)
-        raise
+        pick = _pick_for_merged_contact(context, match, error)
+        if pick is None:
+            raise
+        return _refresh_pick(context, pick)
     _store_match(context, person, evidence)
     return person
 
@@ -148,29 +153,32 @@ def _match(context: PanelContext) -> Person:
 def _pick_for_merged_contact(
     context: PanelContext, match: PersonMatch | None, error: PersonNotResolvedError
 ) -> PersonMatch | None:
-    """Return the person that a teammate chose for a contact that was merged into this one.
+    """Return a teammate's choice for a contact that Intercom has merged into this one, or None.
 
-    `error` says why the contact's own data do not identify one person. If they point to several, and the chosen one
-    is not among them, the choice is deleted.
+    `match` is this contact's stored match. `error` says why the contact's own data do not identify one person.
+    Delete the choice if these data contradict it.
     """
     if match is None and (merged_id := _replaced_contact(context)):
         PersonMatch.objects.follow_merge(context.workspace, merged_id, context.request.contact.id[:64])
         match = _stored_match(context)
     if match is None or not match.merged_from:
         return None
-    is_candidate = error.failure is MatchFailure.SEVERAL and match.person_id in error.candidates
-    if error.candidates and not is_candidate:
+    is_one_of_several = error.failure is MatchFailure.SEVERAL and match.person_id in error.candidates
+    if error.candidates and not is_one_of_several:
         match.delete()
         return None
     return match
 
 
 def _replaced_contact(context: PanelContext) -> str:
-    """Return the contact that Intercom has merged into this one, as far as the conversation shows it, or "".
+    """Return the id of the contact that Intercom has merged into this one, or "" if there seems to be none.
 
-    The notification of a merge can be lost, and does not name the merged contact in all versions of the API. A person
-    was chosen for the contact, who was the conversation's only one, as this contact is now. If Intercom still has the
-    contact, a teammate has replaced a participant by another.
+    Intercom's notification of the merge can be lost, and in some API versions it does not name the merged contact.
+    Therefore a merge is also inferred from the conversation, if all of the following is true:
+    - This contact is now the conversation's only one, and the conversation never had two at the same time.
+    - A teammate chose a person for exactly one earlier contact of the conversation.
+    - Intercom no longer has the earlier contact. (Not checked without an access token.) If Intercom still has it, a
+      teammate has replaced the conversation's participant instead.
     """
     request = context.request
     conversation = find_conversation(context)
@@ -180,9 +188,9 @@ def _replaced_contact(context: PanelContext) -> str:
         Participant.objects.note(conversation, request.conversation.contact_ids)
         return ""
     participants = Participant.objects.filter(conversation=conversation)
-    others = participants.exclude(contact_id=request.contact.id[:64]).values("contact_id")
+    earlier = participants.exclude(contact_id=request.contact.id[:64]).values("contact_id")
     picks = PersonMatch.objects.filter(
-        workspace=context.workspace, itop=context.itop, how=PersonMatch.How.CHOSEN, contact_id__in=others
+        workspace=context.workspace, itop=context.itop, how=PersonMatch.How.CHOSEN, contact_id__in=earlier
     )
     picked_ids = list(picks.values_list("contact_id", flat=True)[:2])
     if len(picked_ids) != 1 or participants.filter(in_group=True).exists():
@@ -190,11 +198,12 @@ def _replaced_contact(context: PanelContext) -> str:
     if context.workspace.access_token:
         try:
             seconds = min(FETCH_SECONDS, context.deadline.remaining())
-            is_other = intercom_client(context.workspace).has_contact(picked_ids[0], deadline=seconds)
+            still_exists = intercom_client(context.workspace).has_contact(picked_ids[0], deadline=seconds)
         except (IntercomError, SecretDecryptionError) as error:
             log.warning("person_match.merge_unknown", error=type(error).__name__)
             return ""
-        if is_other:
+        if still_exists:
+            # With this mark, the next request infers no merge and does not ask Intercom again.
             participants.update(in_group=True)
             return ""
     return picked_ids[0]
@@ -207,26 +216,31 @@ def _stored_match(context: PanelContext) -> PersonMatch | None:
 
 
 def _usable_match(context: PanelContext, match: PersonMatch | None) -> Person | None:
-    """Return the stored person, with the scope's attributes, if a teammate chose it or the evidence is the same."""
+    """Return the match's person, or None if the match cannot be used.
+
+    It cannot be used for one of these reasons:
+    - The contact's data have changed since, and no teammate chose the person.
+    - The match lacks an attribute that the scope needs.
+    - The match was moved here from a merged contact, and was not compared with this contact's data yet.
+    """
     if match is None or match.merged_from:
         return None
     evidence = Evidence.of(context.request.contact, context.workspace)
-    if not (match.is_chosen or match.evidence == str(evidence)):
-        return None
+    is_valid = match.is_chosen or match.evidence == str(evidence)
     is_complete = set(person_attributes(context.workspace)) <= set(match.attributes)
-    return Person.from_match(match) if is_complete else None
+    return Person.from_match(match) if is_valid and is_complete else None
 
 
 def get_person(context: PanelContext, person_id: int) -> Person | None:
-    """Return the person with this id, in scope or not. Raise ItopError."""
-    extra = person_attributes(context.workspace)
+    """Return the person with this id, or None if iTop has no such person. The scope is not checked. Raise ItopError."""
+    scope_attributes = person_attributes(context.workspace)
     query = f"SELECT Person AS p WHERE p.id = {person_id}"
-    found = get_objects(context, "Person", query, fields=(*FIELDS, *extra))
-    return next((Person.from_itop(item, extra=extra) for item in found), None)
+    found = get_objects(context, "Person", query, fields=(*FIELDS, *scope_attributes))
+    return next((Person.from_itop(item, extra=scope_attributes) for item in found), None)
 
 
 def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
-    """Return the chosen person with the current data of iTop."""
+    """Read the chosen person from iTop again, and update the match. Raise PersonNotResolvedError if iTop has none."""
     person = get_person(context, match.person_id)
     if person is None:
         raise PersonNotResolvedError(
@@ -237,15 +251,16 @@ def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
             email=match.email,
         )
     person = replace(person, how=match.how, picked_by=match.picked_by)
-    # Not if a teammate has chosen someone else since the row was read.
+    # The filter by person keeps the row unchanged if a teammate has chosen someone else in the meantime.
     picks_of(context, match.person_id).filter(pk=match.pk).update(**_columns(person))
     return person
 
 
-def _match_or_recall(context: PanelContext, evidence: Evidence) -> Person:
-    """Return the person that the evidence identifies. A failure is cached, and raised again for a while.
+def _match_or_repeat_failure(context: PanelContext, evidence: Evidence) -> Person:
+    """Return the person that the evidence identifies. Cache a failure, and raise it again while it is fresh.
 
-    That saves a query: a lead that iTop does not know is opened as often as a customer.
+    Only failures are cached here; `_store_match` stores successes. The cache matters because many contacts are leads
+    whom iTop does not know.
     """
     contact_id, evidence_text = context.request.contact.id, str(evidence)
     question = match_question(context.workspace, contact_id)
@@ -257,50 +272,55 @@ def _match_or_recall(context: PanelContext, evidence: Evidence) -> Person:
         return _match_by_evidence(context, evidence)
     except PersonNotResolvedError as error:
         if contact_id and error.failure is not MatchFailure.NOTHING_TO_GO_BY:
-            value = {
+            failed_match = {
                 "evidence": evidence_text,
                 "failure": error.failure.name,
                 "candidates": list(error.candidates),
             }
-            CachedAnswer.objects.store(context.itop, question, value)
+            CachedAnswer.objects.store(context.itop, question, failed_match)
         raise
 
 
 def _match_by_evidence(context: PanelContext, evidence: Evidence) -> Person:
+    """Return the only person that all of the evidence points to. Raise PersonNotResolvedError."""
     if not evidence.conditions("p"):
         raise PersonNotResolvedError(MatchFailure.NOTHING_TO_GO_BY)
-    found, evidence = _search_by_evidence(context, evidence)
-    findings = evidence.findings(found)
+    found, usable_evidence = _search_by_evidence(context, evidence)
+    findings = usable_evidence.findings(found)
     if not findings:
         raise PersonNotResolvedError(MatchFailure.UNKNOWN, email=evidence.email)
-    candidates = set[int]().union(*(ids for _how, ids in findings))
-    matching = candidates.intersection(*(ids for _how, ids in findings))
-    if not matching:
-        raise PersonNotResolvedError(MatchFailure.CONTRADICTION, email=evidence.email, candidates=candidates)
-    extra = person_attributes(context.workspace)
-    people = [Person.from_itop(item, findings[0][0], extra) for item in found if item.id in matching]
-    if len(people) > 1:
-        people = [person for person in people if person.is_active] or people
-    if len(people) > 1:
+    id_sets = [ids for _how, ids in findings]
+    found_by_any, found_by_all = set.union(*id_sets), set.intersection(*id_sets)
+    if not found_by_all:
         raise PersonNotResolvedError(
-            MatchFailure.SEVERAL, email=evidence.email, candidates=(person.id for person in people)
+            MatchFailure.CONTRADICTION, email=evidence.email, candidates=found_by_any
         )
+    strongest_how, _ids = findings[0]
+    scope_attributes = person_attributes(context.workspace)
+    people = [
+        Person.from_itop(item, strongest_how, scope_attributes) for item in found if item.id in found_by_all
+    ]
+    active = [person for person in people if person.is_active]
+    if len(people) > 1 and active:
+        people = active
+    if len(people) > 1:
+        candidate_ids = [person.id for person in people]
+        raise PersonNotResolvedError(MatchFailure.SEVERAL, email=evidence.email, candidates=candidate_ids)
     return people[0]
 
 
 def _search_by_evidence(context: PanelContext, evidence: Evidence) -> tuple[Found, Evidence]:
-    """Return the persons that any of the evidence finds, and the evidence that iTop could search for."""
-    extra = (*person_attributes(context.workspace), evidence.external_attribute or "id")
+    """Return the persons that any of the evidence points to, and the evidence that the search has used.
+
+    If iTop lacks the attribute for external ids that the workspace names, the external id is left out.
+    """
+    codes = (*FIELDS, *person_attributes(context.workspace), evidence.external_attribute or "id")
+    any_condition = " OR ".join(evidence.conditions("p"))
     try:
         found = get_objects(
-            context,
-            "Person",
-            f"SELECT Person AS p WHERE {' OR '.join(evidence.conditions('p'))}",
-            fields=(*FIELDS, *extra),
-            limit=MAX_CANDIDATES,
+            context, "Person", f"SELECT Person AS p WHERE {any_condition}", fields=codes, limit=MAX_CANDIDATES
         )
     except UnknownAttributeError as error:
-        # If the workspace names an attribute that this iTop lacks, continue with the rest of the evidence.
         if not evidence.external_attribute or error.attribute != evidence.external_attribute:
             raise
         log.warning("person_match.unknown_attribute", attribute=error.attribute)
@@ -312,19 +332,21 @@ def _search_by_evidence(context: PanelContext, evidence: Evidence) -> tuple[Foun
 
 
 def _store_match(context: PanelContext, person: Person, evidence: Evidence) -> None:
+    """Store whom the evidence identifies, unless a teammate has chosen a person in the meantime."""
     contact_id = context.request.contact.id[:64]
     if not contact_id:
         return
     columns = _match_columns(context, person, evidence) | {"picked_at": None}
-    rows = PersonMatch.objects.filter(workspace=context.workspace, contact_id=contact_id)
-    # A choice that a teammate made in this iTop since the row was read is kept.
-    if not rows.exclude(how=PersonMatch.How.CHOSEN, itop=context.itop, merged_from="").update(**columns):
+    stored = PersonMatch.objects.filter(workspace=context.workspace, contact_id=contact_id)
+    replaceable = stored.exclude(how=PersonMatch.How.CHOSEN, itop=context.itop, merged_from="")
+    if not replaceable.update(**columns):
         PersonMatch.objects.get_or_create(
             workspace=context.workspace, contact_id=contact_id, defaults=columns
         )
 
 
 def _columns(person: Person) -> dict[str, Any]:
+    """Return the columns of a match that are read from iTop each time."""
     return {
         "how": person.how,
         "person_id": person.id,
@@ -339,4 +361,5 @@ def _columns(person: Person) -> dict[str, Any]:
 
 
 def _match_columns(context: PanelContext, person: Person, evidence: Evidence) -> dict[str, Any]:
+    """Return the columns of a new match."""
     return _columns(person) | {"itop": context.itop, "evidence": str(evidence), "picked_by": person.picked_by}

@@ -14,7 +14,11 @@ FIELDS = ("id", "friendlyname", "email", "org_id", "org_name", "status")
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """`how` is a PersonMatch.How value, or "" for a candidate. `attributes` are those that a scope asks for."""
+    """A Person as iTop or a stored match describes it.
+
+    how: how the contact was matched to this person, a value of PersonMatch.How. "" if the person is not matched.
+    attributes: further attributes, by code, that the workspace's scope refers to.
+    """
 
     id: int
     name: str
@@ -27,17 +31,17 @@ class Person:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_itop(cls, found: ItopObject, how: str = "", extra: tuple[str, ...] = ()) -> Person:
-        """Build from an object that was queried with FIELDS and the `extra` attributes; iTop may lack some of those."""
+    def from_itop(cls, person: ItopObject, how: str = "", extra: tuple[str, ...] = ()) -> Person:
+        """Build from an object that was queried with FIELDS and, if iTop has them, the `extra` attributes."""
         return cls(
-            id=found.id,
-            name=found.text("friendlyname"),
-            email=found.text("email"),
-            org_id=found.integer("org_id"),
-            org_name=found.text("org_name"),
+            id=person.id,
+            name=person.text("friendlyname"),
+            email=person.text("email"),
+            org_id=person.integer("org_id"),
+            org_name=person.text("org_name"),
             how=how,
-            is_active=found.text("status") != "inactive",
-            attributes={code: found.text(code) for code in extra if code in found.fields},
+            is_active=person.text("status") != "inactive",
+            attributes={code: person.text(code) for code in extra if code in person.fields},
         )
 
     @classmethod
