@@ -141,7 +141,7 @@ def link(url: str, label: object) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, label)
 
 
-def problem(text: str) -> SafeString:
+def warning(text: str) -> SafeString:
     """Return a text in the color of warnings."""
     return format_html('<span class="bridge-warning">{}</span>', text)
 

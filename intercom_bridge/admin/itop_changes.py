@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from intercom_bridge.models import ItopInstance, ItopPoll, TicketSnapshot
 
 from .base import ModelAdmin
-from .display import datetime_text, problem
+from .display import datetime_text, warning
 
 CHANGES_FIELDS = ("polling", "followed_tickets", "push")
 
@@ -31,7 +31,7 @@ class ItopChangesAdmin(ModelAdmin):
         last = f"Last successful poll {datetime_text(poll.succeeded_at)}." if poll.succeeded_at else ""
         times = "once" if poll.failures_in_a_row < 2 else f"{poll.failures_in_a_row} times in a row"
         reason = self.reason(poll.reason_code, poll.reason_detail)
-        return problem(
+        return warning(
             f"Failed {times}: {reason} {last} Nothing is lost: the next successful poll finds all changes."
         )
 
@@ -49,7 +49,7 @@ class ItopChangesAdmin(ModelAdmin):
         if not itop.push_secret:
             return "Not set up. Changes are found by polling."
         if not itop.push_secret.is_readable:
-            return problem("The secret is encrypted under another key. Create a new one.")
+            return warning("The secret is encrypted under another key. Create a new one.")
         if itop.push_received_at is None:
             return f"Set up, but nothing was received yet. Address: {_address(itop)}"
         return f"Last push {datetime_text(itop.push_received_at)}"

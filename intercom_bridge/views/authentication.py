@@ -118,7 +118,9 @@ class Signature(BaseAuthentication):
             workspace.note_use(secret_name)
         return workspace, body
 
-    def _find_signer(self, request: Request, given_signature: str) -> tuple[Workspace, str, SignedBody] | None:
+    def _find_signer(
+        self, request: Request, given_signature: str
+    ) -> tuple[Workspace, str, SignedBody] | None:
         """Return the workspace that has signed the body, the column of the secret it used, and the body.
 
         Return None if no workspace has signed the body.

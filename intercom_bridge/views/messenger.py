@@ -127,7 +127,7 @@ class IdentityView(APIView):
 
 
 def _answer(key: MessengerKey, question: Question) -> dict[str, Any] | None:
-    """Return the Messenger's settings; None if the person sees no Messenger. Refuse a question that was asked before."""
+    """Return the Messenger's settings; None if the person sees no Messenger. Refuse a repeated question."""
     if not MessengerNonce.objects.use(key, question.nonce):
         log.warning("messenger.question_repeated", itop=key.itop.name)
         raise AuthenticationFailed(_NO_MATCH)
