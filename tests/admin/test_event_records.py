@@ -248,7 +248,7 @@ def test_a_replaced_push_secret_is_another_one(admin_client: Client, conversatio
         itop.refresh_from_db()
         secrets.add(itop.push_secret.reveal())
     assert len(secrets) == 2
-    assert "The previous one is refused from now on." in response.content.decode()
+    assert "The bridge refuses the previous secret from now on." in response.content.decode()
 
 
 def test_saving_an_itop_keeps_its_push_secret(admin_client: Client, conversation: Conversation) -> None:
