@@ -41,8 +41,8 @@ class ScopeTesterAdmin(ModelAdmin):
     def scopes(self, request: HttpRequest) -> HttpResponse:
         """Display the form and, if the user has asked for it, a report for each iTop.
 
-        The report contains either the people in each scope as a number ("count" in the address), or the persons that
-        match the text "who".
+        With "count" in the address, the report contains the number of people in each scope. With "who", it contains the
+        persons that match this text, and whether each workspace serves them.
         """
         if not self.has_view_permission(request):
             raise PermissionDenied

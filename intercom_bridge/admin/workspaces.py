@@ -219,13 +219,16 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         # Save only the edited columns. The others may have changed since the page was opened: the encryption keys may
         # have been rotated, or the time when a secret was last used may have been stored.
         changed = columns_of(obj, form.changed_data)
-        if {"itop_id", "itop", "profile_id", "profile"} & set(changed):
+        if {"itop", "profile"} & changed:
+            # Another ticket class: a worker detects whether it has the attributes of Combodo's extension.
             obj.has_intercom_attributes = None
-            changed = {*changed, "has_intercom_attributes"}
+            changed.add("has_intercom_attributes")
         obj.save(update_fields={*changed, *obj.forget_use(changed)})
-        if {"itop", "scope"} & set(form.changed_data) and (problem := scope_problem(obj)):
-            text = f"The scope was saved, but the panel serves nobody until the scope is corrected: {problem}"
-            self.message_user(request, text, messages.WARNING)
+        if {"itop", "scope"} & changed:
+            problem = scope_problem(obj)
+            if problem:
+                text = f"The scope was saved, but the panel serves nobody until the scope is corrected: {problem}"
+                self.message_user(request, text, messages.WARNING)
         if obj.enabled and "enabled" in changed:
             Conversation.objects.look_for_missed(obj)
             transaction.on_commit(lambda: wake(EVERYTHING))
@@ -238,6 +241,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the workspaces. `is_token_refused` is True while work waits because Intercom refuses the token."""
         workspaces = super().get_queryset(request).select_related("itop", "profile")
         annotated: QuerySet[Any] = workspaces.annotate(is_token_refused=is_token_refused())
         return annotated
