@@ -1,6 +1,9 @@
-"""The admin: three kinds of rows to edit, and read-only records of messages, events and links."""
+"""The admin.
 
-# Imported to register their admins.
+Workspaces, iTops, ticket profiles and Messengers are edited. Messages, events and links are read-only records.
+"""
+
+# Importing these modules registers their admins.
 from . import (  # noqa: F401
     broadcasts,
     conversations,

@@ -18,44 +18,43 @@ from .masking import Viewer, mask, may_read_messages
 
 STYLES = {"all": ("intercom_bridge/admin.css",)}
 
-# Longer lists are not counted to the end, because the database would have to read them completely.
+# The most rows that a list counts. To count all, the database would have to read the whole table.
 MAX_COUNTED = 10_000
 
-
-# The suffixes that Django's list filters append to the name of a column in the address.
+# What Django's list filters append to the name of a column in the address of a filtered list.
 _FILTER_SUFFIXES = ("", "__exact", "__id__exact", "__isnull", "__isempty", "__gte", "__lt")
 
 
 class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the stubs only
-    """Django's ModelAdmin with support for further pages, and pages that depend on the user's permission to read texts.
+    """Django's ModelAdmin with further pages for a row, and with texts that only users with a permission can read.
 
-    Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
-    of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
+    A method that displays a column gets no request from Django, so it does not know the user. Therefore each request is
+    served by a copy of the admin that has the user as `viewer`. As long as `viewer` is None, no text is displayed.
     """
 
     class Media:
         css = STYLES
 
     viewer: Viewer = None
-    # Filters that links of other pages use, in addition to those of `list_filter`.
+    # Further filters, in addition to `list_filter`. Links on other pages of the admin use them.
     linked_lookups: tuple[str, ...] = ()
-    # Large columns, which lists do not load.
+    # Large columns that the list does not load.
     list_defer: tuple[str, ...] = ()
 
-    def _viewed_by(self, request: HttpRequest) -> Self:
-        bound = copy.copy(self)
-        bound.viewer = request.user
-        return bound
+    def _copy_for(self, request: HttpRequest) -> Self:
+        admin_copy = copy.copy(self)
+        admin_copy.viewer = request.user
+        return admin_copy
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Serve the list for the request's user."""
-        return super(ModelAdmin, self._viewed_by(request)).changelist_view(request, extra_context)
+        """Serve the list with a copy of the admin for the request's user."""
+        return super(ModelAdmin, self._copy_for(request)).changelist_view(request, extra_context)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve a row's page for the request's user."""
-        return super(ModelAdmin, self._viewed_by(request)).changeform_view(request, *args, **kwargs)
+        """Serve a row's page with a copy of the admin for the request's user."""
+        return super(ModelAdmin, self._copy_for(request)).changeform_view(request, *args, **kwargs)
 
     @property
     def may_read(self) -> bool:
@@ -67,39 +66,41 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
         return text if self.may_read else mask(text)
 
     def reason(self, code: str, detail: str) -> str:
-        """Return the text of a reason, without the remote system's words if the viewer may not read texts."""
+        """Return the text of a reason code. If the viewer may read texts, add the detail from iTop or Intercom."""
         return reason_label(code, detail if self.may_read else "")
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Allow only the filters of this list and of links to it.
+        """Return whether the list may be filtered by this parameter of the address.
 
-        Django allows any column. With such filters, secrets and hidden texts could be guessed letter by letter.
+        Only `list_filter` and `linked_lookups` are allowed. Django would allow any column of the model: a user could
+        then guess secrets and hidden texts letter by letter.
         """
         filters: Iterable[Any] = self.list_filter if request is None else self.get_list_filter(request)
-        allowed = set(self.linked_lookups)
-        for item in filters:
-            if isinstance(item, type):
-                allowed.add(item.parameter_name)  # type: ignore[attr-defined]
+        allowed_lookups = set(self.linked_lookups)
+        for list_filter in filters:
+            if isinstance(list_filter, type):
+                allowed_lookups.add(list_filter.parameter_name)  # type: ignore[attr-defined]
             else:
-                name = item if isinstance(item, str) else item[0]
-                allowed.update(f"{name}{suffix}" for suffix in _FILTER_SUFFIXES)
-        return lookup in allowed
+                # The name of a column, or a tuple of that name and a filter class.
+                column = list_filter if isinstance(list_filter, str) else list_filter[0]
+                allowed_lookups.update(f"{column}{suffix}" for suffix in _FILTER_SUFFIXES)
+        return lookup in allowed_lookups
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return the row, or None. An empty `_to_field` in the address is ignored (Django raises on it)."""
+        """Return the row, or None. An empty `_to_field` in the address is ignored; Django would raise an error."""
         return super().get_object(request, object_id, from_field or None)
 
     def changeable_row(self, request: HttpRequest, pk: int) -> Any:
-        """Return the row. Raise Http404, or PermissionDenied if the user may not change it."""
+        """Return the row. Raise Http404 if it does not exist, or PermissionDenied if the user may not change it."""
         row = get_object_or_404(self.get_queryset(request), pk=pk)
         if not self.has_change_permission(request, row):
             raise PermissionDenied
         return row
 
     def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
-        """Return the views of a row's further pages, by name. The views check the permission.
+        """Return the views of a row's further pages, by name. Each view checks the user's permission itself.
 
-        For those who may change the row, its template has the address of a page as `name_url`.
+        `page_links` passes the address of the page "test" to the row's template as `test_url`.
         """
         return {}
 
@@ -119,9 +120,9 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
         return [*pages, *super().get_urls()]
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        """Return the template variables with the addresses of a row's further pages: {"test_url": ...}.
+        """Return the template variables with the addresses of a row's further pages, for example {"test_url": ...}.
 
-        `row` is None on the page that adds a row. That page has no further pages, so the result is empty.
+        Return {} on the page that adds a row (`row` is None), and for users who may not change the row.
         """
         if row is None or not self.has_change_permission(request, row):
             return {}
@@ -130,19 +131,19 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add the links to further pages."""
+        """Return a row's page with the links to its further pages."""
         context.update(self.page_links(request, context.get("original")))
         return super().render_change_form(request, context, *args, **kwargs)
 
     def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
-        """Return a page of this admin."""
-        base = {
+        """Return a page of this admin with its own template."""
+        base_context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "media": self.media,
             "title": title,
         }
-        return TemplateResponse(request, f"admin/intercom_bridge/{template}", base | context)
+        return TemplateResponse(request, f"admin/intercom_bridge/{template}", base_context | context)
 
 
 def section(
@@ -154,5 +155,5 @@ def section(
 
 
 def columns_of(row: Model, names: Iterable[str]) -> set[str]:
-    """Return those of the form fields `names` that are columns of the row."""
+    """Return which of the names of form fields are also names of the row's columns."""
     return {column.name for column in row._meta.concrete_fields} & set(names)

@@ -1,4 +1,4 @@
-"""The admin of broadcasts: a text that a teammate posted in all conversations of a ticket."""
+"""The admin of broadcasts. A broadcast is a text that a teammate posted in all conversations of a ticket."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ NOTE, REPLY = "note", "reply to the customer"
 
 
 class PostedAsFilter(admin.SimpleListFilter):
-    """Filter by what the teammate posted."""
+    """Filter by whether the teammate posted notes or replies to customers."""
 
     title = "posted as"
     parameter_name = "posted_as"
@@ -34,7 +34,10 @@ class PostedAsFilter(admin.SimpleListFilter):
 
 @admin.register(Broadcast)
 class BroadcastAdmin(SearchableAdmin):
-    """Each conversation has a message of its own, which can be retried on its page."""
+    """The admin of broadcasts.
+
+    A broadcast has one OutgoingMessage per conversation. A failed message can be retried on its own page.
+    """
 
     messages_by_state = counts_column(OutgoingMessage, "messages", "state", "broadcast")
     list_display = ("created", "ticket", "admin_name", "posted_as", "outcomes")
@@ -47,25 +50,31 @@ class BroadcastAdmin(SearchableAdmin):
         section("Conversations", ("messages_by_state", "failed", "left_out_conversations")),
     )
 
+    # The number of messages by state, for each broadcast of the list (by primary key).
     _counts: Mapping[int, Mapping[str, int]] = {}
 
     def prepare_rows(self, rows: Iterable[Broadcast]) -> None:
-        """Count the messages of the page's broadcasts by state."""
-        keys = [row.pk for row in rows]
+        """Count the messages of the list's broadcasts by state, with one query for all."""
+        messages = OutgoingMessage.objects.filter(broadcast__in=[row.pk for row in rows]).order_by()
         counts: dict[int, dict[str, int]] = {}
-        found = OutgoingMessage.objects.filter(broadcast__in=keys).order_by()
-        for broadcast, state, count in found.values_list("broadcast", "state").annotate(Count("pk")):
-            counts.setdefault(broadcast, {})[state] = count
+        for broadcast_id, state, count in messages.values_list("broadcast", "state").annotate(Count("pk")):
+            counts.setdefault(broadcast_id, {})[state] = count
         self._counts = counts
 
     def search_condition(self, found: SearchResult) -> Q:
+        """Return the condition for broadcasts about the tickets found, or with a message in the conversations found."""
         if not found:
+            # Search by the teammate's name.
             return super().search_condition(found)
         return Q(ticket__in=found.tickets) | Q(messages__conversation__in=found.conversations)
 
     def get_search_results(self, *args: Any) -> Any:
-        """Return the rows that match. A broadcast has several conversations, so it may be found twice."""
-        return super().get_search_results(*args)[0], True
+        """Return the rows that match the search text, and True, because they may contain duplicates.
+
+        A broadcast is found once for each of its messages that match.
+        """
+        broadcasts, _ = super().get_search_results(*args)
+        return broadcasts, True
 
     @admin.display(description="posted as", ordering="is_note")
     def posted_as(self, broadcast: Broadcast) -> str:
@@ -73,10 +82,12 @@ class BroadcastAdmin(SearchableAdmin):
 
     @admin.display(description="outcomes")
     def outcomes(self, broadcast: Broadcast) -> str:
+        """Return for example "3 posted, 1 failed, 2 left out"."""
         counts = self._counts.get(broadcast.pk, {})
-        parts = [f"{counts[state]} {state.label}" for state in State if state in counts]
-        parts += [f"{len(broadcast.left_out)} left out"] if broadcast.left_out else []
-        return ", ".join(parts) or "-"
+        outcomes = [f"{counts[state]} {state.label}" for state in State if state in counts]
+        if broadcast.left_out:
+            outcomes.append(f"{len(broadcast.left_out)} left out")
+        return ", ".join(outcomes) or "-"
 
     @admin.display(description="text")
     def text(self, broadcast: Broadcast) -> str:
@@ -87,17 +98,22 @@ class BroadcastAdmin(SearchableAdmin):
 
     @admin.display(description="failed")
     def failed(self, broadcast: Broadcast) -> str:
-        rows = broadcast.messages.filter(state=State.FAILED).select_related("conversation").order_by("pk")
-        return stacked(
-            self.record_link(row, f"{row.conversation}: {self.reason(row.reason_code, row.reason_detail)}")
-            for row in rows
-        )
+        """Return a link to each failed message, with its conversation and the reason."""
+        failed = broadcast.messages.filter(state=State.FAILED).select_related("conversation")
+        links = []
+        for message in failed.order_by("pk"):
+            reason = self.reason(message.reason_code, message.reason_detail)
+            links.append(self.record_link(message, f"{message.conversation}: {reason}"))
+        return stacked(links)
 
     @admin.display(description="left out")
     def left_out_conversations(self, broadcast: Broadcast) -> str:
-        """Return the conversations that got no message of their own, and why."""
-        reasons = {entry["conversation"]: str(entry.get("reason", "")) for entry in broadcast.left_out}
-        if not reasons:
+        """Return the conversations in which nothing was posted, and why."""
+        reason_codes = {entry["conversation"]: str(entry.get("reason", "")) for entry in broadcast.left_out}
+        if not reason_codes:
             return NOTHING
-        found = Conversation.objects.filter(pk__in=reasons).order_by("pk")
-        return stacked(self.record_link(row, f"{row}: {reason_label(reasons[row.pk])}") for row in found)
+        conversations = Conversation.objects.filter(pk__in=reason_codes).order_by("pk")
+        return stacked(
+            self.record_link(conversation, f"{conversation}: {reason_label(reason_codes[conversation.pk])}")
+            for conversation in conversations
+        )

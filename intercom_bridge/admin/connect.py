@@ -1,4 +1,7 @@
-"""The form of the page that connects a workspace: its secrets, the iTop, the scope."""
+"""The forms of the page that connects a workspace: its secrets, the iTop, the scope.
+
+If the workspace cannot be saved yet, the user need not enter the secrets again: the session keeps them, encrypted.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,18 @@ from intercom_bridge.models.encryption import SecretField
 
 from .secrets import SECRET_OVERRIDES, SecretFormField, SecretsForm
 
+# The choice that stands for a new iTop or a new profile.
 NEW = "new"
 DEFAULT_PROFILE_NAME = "Requests"
 INTERCOM_FIELDS = ("workspace_id", "name", "region", "client_secret", "access_token")
 SERVICE_FIELDS = ("scope", "language", "time_zone")
 SESSION_KEY = "connect_secrets"
-# The hidden input with the key of the secrets that are stored in the session.
+# The page's hidden input with the random key of the secrets in the session.
 ENTERED = "entered"
 
 
 def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field | None:
+    """Return the form field for a column, with the widgets of Django's admin. A secret is required."""
     if isinstance(column, SecretField):
         return column.formfield(**SECRET_OVERRIDES[SecretField], **options, required=True)
     if isinstance(column, models.URLField):
@@ -39,7 +44,11 @@ def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field |
 
 
 class _ConnectForm(SecretsForm):
-    """A form for a new row. `entered` are the secrets of an earlier submission, by the name of their input."""
+    """A form for a new row with secrets.
+
+    `entered` are the secrets that the user entered in an earlier submission of the page, by the name of their input.
+    The form does not require these secrets again.
+    """
 
     required_css_class = "required"
 
@@ -52,21 +61,23 @@ class _ConnectForm(SecretsForm):
                 field.widget.is_entered = True
 
     def full_clean(self) -> None:
-        """Validate the form. If a secret has an error, drop those of the whole row, which would repeat it."""
+        """Validate the form. If a secret has an error, drop the errors of the whole row, which repeat that error."""
         super().full_clean()
         if self.is_bound and any(self.has_error(name) for name, _ in self._secret_fields()):
             self.errors.pop(NON_FIELD_ERRORS, None)
 
-    def keep_secrets(self) -> dict[str, Secret]:
-        """Return the valid secrets by the name of their input, and mark these inputs as entered."""
-        kept: dict[str, Secret] = {}
+    def mark_valid_secrets(self) -> dict[str, Secret]:
+        """Mark the inputs with valid secrets as entered. Return these secrets by the name of their input.
+
+        If the whole row has an error, no secret counts as valid, because a secret may be the cause.
+        """
+        valid_secrets: dict[str, Secret] = {}
         for name, field in self._secret_fields():
             secret: Secret = self.cleaned_data.get(name, Secret())
-            # The secret may be the cause of an error of the whole row.
             field.widget.is_entered = bool(secret) and not self.non_field_errors()
             if field.widget.is_entered:
-                kept[self.add_prefix(name)] = secret
-        return kept
+                valid_secrets[self.add_prefix(name)] = secret
+        return valid_secrets
 
     def _secret_fields(self) -> Iterator[tuple[str, Any]]:
         return ((name, field) for name, field in self.fields.items() if isinstance(field, SecretFormField))
@@ -80,13 +91,13 @@ class WorkspaceForm(_ConnectForm):
         fields = (*INTERCOM_FIELDS, *SERVICE_FIELDS)
         formfield_callback = staticmethod(_form_field)
         help_texts = {
-            "time_zone": "The time zone of dates in the panel, and of the server of a new iTop. If that differs, "
-            "change it later on the page of the iTop."
+            "time_zone": "The time zone of dates in the panel. A new iTop gets the same time zone. If its server uses "
+            "another one, change it later on the iTop's page."
         }
 
 
 class ItopForm(_ConnectForm):
-    """A new iTop."""
+    """The fields of a new iTop."""
 
     class Meta(SecretsForm.Meta):
         model = ItopInstance
@@ -95,7 +106,7 @@ class ItopForm(_ConnectForm):
 
 
 class ChoiceForm(forms.Form):
-    """The iTop and the profile: existing ones, or a new one."""
+    """The choice of an existing or new iTop, and of an existing or new ticket profile."""
 
     required_css_class = "required"
 
@@ -103,7 +114,7 @@ class ChoiceForm(forms.Form):
     profile = forms.ChoiceField(label="Ticket profile")
 
     def __init__(self, *args: Any, may_add_itop: bool, may_add_profile: bool, **kwargs: Any) -> None:
-        """Offer the existing rows, and new ones if the user may add them."""
+        """Offer the existing rows, and a new row if the user may add it. A profile is only added if there is none."""
         super().__init__(*args, **kwargs)
         itops = [(str(itop.pk), f"{itop} ({itop.url})") for itop in ItopInstance.objects.all()]
         profiles = [(str(profile.pk), str(profile)) for profile in TicketProfile.objects.all()]
@@ -116,12 +127,15 @@ class ChoiceForm(forms.Form):
 
 
 class ConnectForm:
-    """The page's three forms, validated and saved together."""
+    """The page's three forms, which are validated and saved together."""
 
     def __init__(
         self, data: Any, *, may_add_itop: bool, may_add_profile: bool, entered: Mapping[str, Secret]
     ) -> None:
-        """Create the forms. The one for a new iTop is bound only if a new iTop was chosen."""
+        """Create the forms. `data` is what the user submitted, or None.
+
+        The form for a new iTop is bound only if the user chose "Add a new iTop".
+        """
         self.workspace = WorkspaceForm(data, entered=entered)
         self.choice = ChoiceForm(
             data, prefix="of", may_add_itop=may_add_itop, may_add_profile=may_add_profile
@@ -142,18 +156,22 @@ class ConnectForm:
 
     def is_valid(self) -> bool:
         """Validate all forms that were submitted."""
-        # A list, not `all`: every form has to be validated, so that it has its errors.
-        invalid = [form for form in self if form.is_bound and not form.is_valid()]
-        return not invalid
+        # `all` would stop at the first invalid form. Every form has to be validated, because the page displays the
+        # errors of all forms.
+        invalid_forms = [form for form in self if form.is_bound and not form.is_valid()]
+        return not invalid_forms
 
     @property
     def has_errors(self) -> bool:
         return any(form.errors for form in self if form.is_bound)
 
-    def keep_secrets(self) -> dict[str, Secret]:
-        """Return the valid secrets by the name of their input, and mark these inputs as entered."""
-        bound = [form for form in (self.workspace, self.itop) if form is not None and form.is_bound]
-        return {name: secret for form in bound for name, secret in form.keep_secrets().items()}
+    def mark_valid_secrets(self) -> dict[str, Secret]:
+        """Mark the inputs with valid secrets as entered. Return these secrets by the name of their input."""
+        valid_secrets: dict[str, Secret] = {}
+        for form in (self.workspace, self.itop):
+            if form is not None and form.is_bound:
+                valid_secrets.update(form.mark_valid_secrets())
+        return valid_secrets
 
     def build(self) -> Workspace:
         """Return the workspace with its iTop and profile. New rows are not saved."""
@@ -171,32 +189,32 @@ class ConnectForm:
 
 
 def save_new(workspace: Workspace) -> list[models.Model]:
-    """Save a workspace with its iTop and profile in one transaction. Return the created rows."""
+    """Save a new workspace, and its iTop and profile if they are new, in one transaction. Return the saved rows."""
     rows: tuple[models.Model, ...] = (workspace.itop, workspace.profile, workspace)
-    created = [row for row in rows if row.pk is None]
+    new_rows = [row for row in rows if row.pk is None]
     with transaction.atomic():
-        for row in created:
+        for row in new_rows:
             row.save()
-    return created
+    return new_rows
 
 
 def entered_secrets(request: HttpRequest) -> dict[str, Secret]:
-    """Return the secrets that were entered at the previous submission of this page, by input name; {} if none were.
+    """Return the secrets that the user entered in the previous submission of this page, by the name of their input.
 
-    The session stores the secrets encrypted, under a random key. Only the page on which they were entered contains that
-    key, so that another tab does not get the secrets.
+    The session stores the secrets encrypted, with a random key. Only the page on which they were entered contains the
+    key, so another tab does not get the secrets. Return {} without the key, or if nothing is stored.
     """
     stored = request.session.get(SESSION_KEY, {})
     if not stored or request.POST.get(ENTERED) != stored["key"]:
         return {}
-    found = {name: Secret(ciphertext) for name, ciphertext in stored["secrets"].items()}
-    return {name: secret for name, secret in found.items() if secret.is_readable}
+    entered = {name: Secret(ciphertext) for name, ciphertext in stored["secrets"].items()}
+    return {name: secret for name, secret in entered.items() if secret.is_readable}
 
 
 def keep_secrets(request: HttpRequest, form: ConnectForm) -> str:
-    """Store the valid secrets of an unsaved submission in the session. Return their key for `entered_secrets`."""
+    """Store the valid secrets of an unsaved submission in the session. Return the key for the page's hidden input."""
     key = secrets.token_urlsafe(16)
-    ciphertexts = {name: secret.ciphertext for name, secret in form.keep_secrets().items()}
+    ciphertexts = {name: secret.ciphertext for name, secret in form.mark_valid_secrets().items()}
     request.session[SESSION_KEY] = {"key": key, "secrets": ciphertexts}
     return key
 

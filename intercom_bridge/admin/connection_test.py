@@ -23,12 +23,15 @@ class ConnectionTestAdmin(ModelAdmin):
         return {**super().row_pages(), "test": self.test_connection}
 
     def test_connection(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Explain the test (GET) or run it (POST). It takes seconds and sends requests to other systems."""
+        """Explain the test (GET), or run it and display its findings (POST).
+
+        The test sends requests to iTop, Intercom and the bridge's own address, so it takes seconds.
+        """
         row = self.changeable_row(request, pk)
-        findings = list(self.examine(row)) if request.method == "POST" else None
-        if findings is not None:
+        findings: list[Finding] | None = None
+        if request.method == "POST":
+            findings = worst_first(self.examine(row))
             self.log_change(request, row, f"Tested the connection: {doctor.summary(findings)}.")
-            findings = worst_first(findings)
         return self.page(
             request,
             "test_connection.html",
@@ -41,5 +44,5 @@ class ConnectionTestAdmin(ModelAdmin):
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings with failures first, then warnings, otherwise in their order."""
+    """Return the findings sorted by level, failures first. Findings with the same level keep their order."""
     return sorted(findings, key=lambda finding: FAILURES_FIRST.index(finding.level))

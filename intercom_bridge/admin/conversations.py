@@ -1,4 +1,4 @@
-"""The admin of conversations: it leads to everything that happened around one."""
+"""The admin of conversations. A conversation's page links to everything that happened in it."""
 
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, Q
@@ -21,12 +21,12 @@ from .display import datetime_column, stacked
 from .records import CustomerColumn, SearchableAdmin, counts_column
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult
-from .tickets import compare_action
+from .tickets import compare_action, undone_suffix
 
 
 @admin.register(Conversation)
 class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
-    """Conversations can be compared with Intercom."""
+    """The admin in which conversations are compared with Intercom, and stopped posting is resumed."""
 
     known = datetime_column("created_at", "known since")
     compared = datetime_column("reconcile_at", "next comparison")
@@ -35,20 +35,22 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     messages_to_intercom = counts_column(OutgoingMessage, "outgoing messages", "state", "conversation")
     list_display = ("conversation_id", "customer", "workspace", "known", "compared", "comparison_problem")
     actions = ("resume_posting", "compare")
-    # Post again in conversations where the bridge stopped because it had posted too much.
+    # The bridge stops posting in a conversation after it has posted too much there within a few minutes.
     resume_posting = RowAction(
         short_description="Resume posting",
-        eligible=lambda rows: rows.filter(posting_stopped_at__isnull=False),
-        change=lambda rows, _: sum(resume(row) for row in rows.select_related("workspace")),
+        eligible=lambda conversations: conversations.filter(posting_stopped_at__isnull=False),
+        change=lambda conversations, _: sum(
+            resume(conversation) for conversation in conversations.select_related("workspace")
+        ),
         history="Posting resumed.",
-        done="will get posts about iTop again, beginning with a note about what was held back.",
+        done="will get posts about changes in iTop again. The first post is a note about what was not posted.",
         refused="posting is not stopped there.",
     )
     compare = compare_action(
-        eligible=lambda rows: rows.filter(
+        eligible=lambda conversations: conversations.filter(
             Exists(TicketLink.objects.syncing().filter(conversation=OuterRef("pk")))
         ),
-        change=lambda rows, _: rows.compare_within(0),
+        change=lambda conversations, _: conversations.compare_within(0),
     )
     list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
     linked_lookups = ("participants__contact_id",)
@@ -63,7 +65,8 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
         section(
             "Comparison with Intercom",
             ("reconcile_at", "comparison_problem", "reconcile_failures"),
-            description="Runs every hour while there are new messages, because a webhook can be lost.",
+            description="A webhook can be lost. The bridge therefore reads the conversation from Intercom every hour, "
+            "as long as there are new messages, and looks for missing ones.",
         ),
     )
 
@@ -75,38 +78,46 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
 
     @admin.display(description="people")
     def people(self, conversation: Conversation) -> str:
-        contacts = list(conversation.participants.order_by("pk").values_list("contact_id", flat=True))
-        if not contacts:
+        """Return the conversation's contacts, each as a link to its person match if there is one."""
+        contact_ids = list(conversation.participants.order_by("pk").values_list("contact_id", flat=True))
+        if not contact_ids:
             return "Unknown."
-        matches = PersonMatch.objects.filter(workspace=conversation.workspace, contact_id__in=contacts)
-        by_contact = {match.contact_id: match for match in matches}
-        return stacked(
-            self.record_link(by_contact[contact])
-            if contact in by_contact
-            else f"contact {contact} (no iTop person)"
-            for contact in contacts
-        )
+        matches = PersonMatch.objects.filter(workspace=conversation.workspace, contact_id__in=contact_ids)
+        match_of = {match.contact_id: match for match in matches}
+        labels = []
+        for contact_id in contact_ids:
+            match = match_of.get(contact_id)
+            labels.append(
+                self.record_link(match)
+                if match
+                else f"contact {contact_id} (not matched with an iTop person)"
+            )
+        return stacked(labels)
 
     @admin.display(description="linked tickets")
     def links(self, conversation: Conversation) -> str:
-        return stacked(
-            self.record_link(row, f"{row.ticket}{'' if row.sync_on else ', sync paused'}")
-            for row in TicketLink.objects.of_conversation(conversation)
-        )
+        labels = []
+        for link in TicketLink.objects.of_conversation(conversation):
+            sync = "" if link.sync_on else ", sync paused"
+            labels.append(self.record_link(link, f"{link.ticket}{sync}"))
+        return stacked(labels)
 
     @admin.display(description="unlinked tickets")
     def removed_links(self, conversation: Conversation) -> str:
-        rows = LinkRemoval.objects.filter(conversation=conversation).select_related("ticket").order_by("pk")
+        removals = LinkRemoval.objects.filter(conversation=conversation).select_related("ticket")
         return stacked(
-            self.record_link(row, f"{row.ticket}{', undone' if row.undone_at else ''}") for row in rows
+            self.record_link(removal, f"{removal.ticket}{undone_suffix(removal)}")
+            for removal in removals.order_by("pk")
         )
 
     @admin.display(description="ticket creations")
     def creations(self, conversation: Conversation) -> str:
-        rows = TicketCreation.objects.filter(conversation=conversation).select_related("ticket")
+        creations = TicketCreation.objects.filter(conversation=conversation).select_related("ticket")
         return stacked(
-            self.record_link(row, f"{row.ticket or row.form_key}, {row.get_state_display()}")
-            for row in rows.order_by("pk")
+            self.record_link(
+                creation, f"{creation.ticket or creation.form_key}, {creation.get_state_display()}"
+            )
+            for creation in creations.order_by("pk")
         )
 
     @admin.display(description="last comparison failed")
@@ -116,5 +127,7 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     @admin.display(description="webhook events")
     def webhook_events(self, conversation: Conversation) -> str:
         workspace, conversation_id = conversation.workspace_id, conversation.conversation_id
-        rows = WebhookEvent.objects.filter(workspace=workspace, conversation_id=conversation_id)
-        return self.counts_by("state", rows, workspace__id__exact=workspace, conversation_id=conversation_id)
+        events = WebhookEvent.objects.filter(workspace=workspace, conversation_id=conversation_id)
+        return self.counts_by(
+            "state", events, workspace__id__exact=workspace, conversation_id=conversation_id
+        )

@@ -1,4 +1,4 @@
-"""The dashboard: a page of numbers for users who may view deliveries. It contains no texts."""
+"""The dashboard: a page of numbers for users who may view deliveries. It contains no texts of messages."""
 
 from typing import Any
 
@@ -16,12 +16,15 @@ from .activity import Day, RowCount, Selection
 from .base import STYLES
 
 State = Delivery.State
+# The states of messages, in the order of the table's columns.
 STATES = (State.WRITTEN, State.RESTORED, State.SKIPPED, State.WAITING, State.FAILED)
+# In seconds.
+MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
-    """Display the numbers of everything, of one workspace, or of one iTop."""
+    """Display the numbers of all workspaces and iTops, of one workspace, or of one iTop."""
     if not request.user.has_perm("intercom_bridge.view_delivery"):
         raise PermissionDenied
     selection, selected_row = _selection(request)
@@ -51,13 +54,17 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 
 
 def _selection(request: HttpRequest) -> tuple[Selection, Workspace | ItopInstance | None]:
-    """Return the selection for the workspace or iTop in the address, and that row. Without one, select everything."""
-    for name, model in (("workspace", Workspace), ("itop", ItopInstance)):
-        text = request.GET.get(name, "")
+    """Return the workspace or iTop in the page's address, as a Selection and as a row.
+
+    If the address contains none, or one that does not exist, select everything; the row is then None.
+    """
+    for parameter, model in (("workspace", Workspace), ("itop", ItopInstance)):
+        text = request.GET.get(parameter, "")
+        # A longer number does not fit a database column.
         if text.isascii() and text.isdigit() and len(text) < 19:
             row: Any = model.objects.filter(pk=int(text)).first()
             if row is not None:
-                return Selection(**{name: row.pk}), row
+                return Selection(**{parameter: row.pk}), row
     return Selection(), None
 
 
@@ -68,9 +75,13 @@ def _with_links(
 
 
 def _list_url(request: HttpRequest, selection: Selection, entry: RowCount) -> str:
-    """Return the address of the list of these rows, or "" if it would be empty or the user may not open it."""
-    # The lists have no filter by iTop and would contain other rows than were counted.
-    if not entry.count or selection.itop or not request.user.has_perm(f"intercom_bridge.view_{entry.model}"):
+    """Return the address of the list of the counted rows.
+
+    Return "" if no row was counted, or if the user may not open the list. Return "" also if an iTop is selected: the
+    lists have no filter by iTop, so they would contain rows that were not counted.
+    """
+    may_view = request.user.has_perm(f"intercom_bridge.view_{entry.model}")
+    if not entry.count or selection.itop or not may_view:
         return ""
     query = entry.query
     if selection.workspace:
@@ -90,13 +101,18 @@ def _day_context(day: Day) -> dict[str, Any]:
 
 
 def format_duration(seconds: float | None) -> str:
-    """Return a duration with its unit, "–" for None."""
+    """Return a duration in a suitable unit, for example "4.2 s" or "3 h"; "–" for None.
+
+    Each unit is used up to two of the next larger one.
+    """
     if seconds is None:
         return "–"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    if seconds < 120:
+    if seconds < 2 * MINUTE:
         return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
+    if seconds < 2 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    if seconds < 2 * DAY:
+        return f"{seconds / HOUR:.0f} h"
+    return f"{seconds / DAY:.0f} days"

@@ -22,23 +22,24 @@ State = DataModelImport.State
 
 
 class DataModelForm(forms.Form):
-    """The file, and classes that are not tickets."""
+    """The form with the file of the data model, and with further classes to import."""
 
-    file = forms.FileField(label="File", help_text=f"{FILE} of this iTop.")
+    file = forms.FileField(label="File", help_text=f"The file {FILE} of this iTop.")
     also = forms.CharField(
         label="Further classes",
         required=False,
         max_length=1000,
-        help_text="Classes that are not derived from Ticket, separated by spaces. Usually none.",
+        help_text="Classes that are not derived from Ticket but are also to be imported, separated by spaces. Usually "
+        "none.",
     )
 
     def clean_file(self) -> Any:
-        """Refuse a file that the worker would refuse for its size."""
+        """Refuse a file that is too large. The worker would refuse it too, but later."""
         upload = self.cleaned_data["file"]
         if upload.size > MAX_BYTES:
             raise forms.ValidationError(
-                f"The file is larger than {MAX_BYTES // 1024 // 1024} MB; a data model has about 10 MB. Choose "
-                f"iTop's {FILE}."
+                f"The file is larger than {MAX_BYTES // 1024 // 1024} MB, but a data model usually has about 10 MB. "
+                f"Choose iTop's file {FILE}."
             )
         return upload
 
@@ -55,7 +56,7 @@ class DataModelAdmin(RowActionsAdmin):
     def data_model(self, itop: ItopInstance) -> str:
         rows = list(itop.imported_classes.all()) if itop.pk else []
         if not rows:
-            return "Not imported. Tickets are treated as those of a standard iTop."
+            return "Not imported. The bridge assumes the ticket classes of a standard iTop."
         classes = [
             f"{ticket_class.name} ({class_label(ticket_class)}): {len(ticket_class.attributes)} attributes"
             for ticket_class in map(decode, rows)
@@ -63,7 +64,7 @@ class DataModelAdmin(RowActionsAdmin):
         return stacked([*classes, f"From {rows[0].file_name}, {datetime_text(rows[0].imported_at)}"])
 
     def import_data_model(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Display the form and the latest import, and queue an import of the file that was uploaded."""
+        """Display the form and the latest import. On a valid POST, store the uploaded file for a worker to import."""
         itop = self.changeable_row(request, pk)
         form = DataModelForm(request.POST, request.FILES) if request.method == "POST" else DataModelForm()
         if form.is_valid():
@@ -88,7 +89,7 @@ class DataModelAdmin(RowActionsAdmin):
             form=form,
             file=FILE,
             latest=latest,
-            # An upload that is corrected must not be interrupted.
+            # The page then reloads itself. After an invalid POST it must not: the user is correcting the form.
             is_waiting=state == State.WAITING and request.method == "GET",
             has_worker=WorkerHeartbeat.objects.alive().exists(),
             warnings=profile_warnings(itop) if state == State.IMPORTED else [],

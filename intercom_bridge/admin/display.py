@@ -1,4 +1,4 @@
-"""Times, JSON payloads and links as HTML or text for admin pages."""
+"""Format times, JSON payloads and links as HTML or text for admin pages."""
 
 import datetime as dt
 import json
@@ -22,22 +22,24 @@ from intercom_bridge.privacy.redaction import redact_secrets
 from .masking import mask, mask_texts
 
 NOTHING = "None."
+# The most characters of a payload that a page displays.
 MAX_LENGTH = 200_000
-# nh3 takes quadratic time for some inputs. The whole entry is on its row's page, as JSON.
+# The most characters of a log entry that a page displays as HTML, because nh3 takes quadratic time for some inputs. The
+# row's page also displays the whole entry as JSON.
 MAX_ENTRY = 20_000
-# Of a message in a list, in characters.
+# The most characters of a message that a list displays.
 MAX_WORDS = 60
-# Nothing in a displayed entry may be loaded from elsewhere.
+# A displayed entry must not make the browser load anything from another server.
 ALLOWED_TAGS = nh3.ALLOWED_TAGS - {"img", "picture", "source", "video", "audio"}
 
 
 def datetime_text(value: dt.datetime) -> str:
-    """Return the time with its time zone, as on a row's page."""
+    """Return the time with its time zone, in the format that Django uses on a row's page."""
     return date_format(timezone.localtime(value), "DATETIME_FORMAT")
 
 
 def datetime_column(name: str, label: str) -> Callable[[Any, Any], str]:
-    """Return a narrow list column for the date in field `name`. Its heading names the time zone."""
+    """Return a narrow list column with the time in field `name`. The column's heading contains the time zone."""
 
     @admin.display(description=f"{label} ({settings.TIME_ZONE})", ordering=name)
     def column(_admin: Any, row: Any) -> str:
@@ -48,7 +50,7 @@ def datetime_column(name: str, label: str) -> Callable[[Any, Any], str]:
 
 
 def unix_time(seconds: float) -> str:
-    """Return Unix seconds as a date, or unchanged if they are out of range."""
+    """Return a time in Unix seconds with its time zone. If it is out of range, return the number."""
     try:
         return datetime_text(dt.datetime.fromtimestamp(seconds, dt.UTC))
     except (ValueError, OverflowError, OSError):
@@ -56,7 +58,10 @@ def unix_time(seconds: float) -> str:
 
 
 def pretty(value: Any, *, with_texts: bool) -> str:
-    """Return a JSON value, or the raw bytes of a body, as printable text, whatever it contains."""
+    """Return a JSON value, or the raw bytes of a body, as text that a page can display. Secrets are removed.
+
+    Without `with_texts`, only the length of each text is displayed.
+    """
     if isinstance(value, bytes | bytearray | memoryview):
         decoded = bytes(value).decode("utf-8", "backslashreplace")
         try:
@@ -66,7 +71,7 @@ def pretty(value: Any, *, with_texts: bool) -> str:
             text = decoded if with_texts else mask(value)
     else:
         text = _to_json(value, with_texts=with_texts)
-    # A page cannot contain NUL or lone surrogates.
+    # A page cannot contain NUL or lone surrogates. Payloads from outside may.
     text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\u0000")
     if len(text) > MAX_LENGTH:
         text = f"{text[:MAX_LENGTH]}\n… ({len(text) - MAX_LENGTH} more characters)"
@@ -86,7 +91,7 @@ def json_block(value: Any, *, with_texts: bool) -> SafeString:
 
 
 def payload_block(row: Any, value: Any, *, with_texts: bool) -> str:
-    """Return a payload as JSON; if it was deleted (see sync/retention.py), return a text with the date."""
+    """Return a row's payload as JSON, or a sentence with the date if the payload was deleted (sync/retention.py)."""
     if row.cleaned_at is None:
         return json_block(value, with_texts=with_texts)
     when = date_format(timezone.localtime(row.cleaned_at), "Y-m-d")
@@ -94,7 +99,7 @@ def payload_block(row: Any, value: Any, *, with_texts: bool) -> str:
 
 
 def entry_block(html: str, *, with_texts: bool) -> str:
-    """Return an entry of a log as HTML that is safe to display."""
+    """Return a log entry as sanitized HTML. Without `with_texts`, return a placeholder."""
     if not with_texts:
         return mask(html)
     clean = SafeString(nh3.clean(html[:MAX_ENTRY], tags=ALLOWED_TAGS))
@@ -102,7 +107,7 @@ def entry_block(html: str, *, with_texts: bool) -> str:
 
 
 def with_words(summary: str, words: str | None) -> str:
-    """Return the summary of a row, and below it the first words of its text, if there are any."""
+    """Return the summary of a row. If there are first words of its text, add them on a second line."""
     return format_html('{}<div class="bridge-words">{}</div>', summary, words) if words else summary
 
 
@@ -111,7 +116,7 @@ def first_words(html: str) -> str:
 
 
 def attempts_table(row: LoggedJob, *, with_texts: bool) -> SafeString | str:
-    """Return the attempts to write a row to iTop as a table."""
+    """Return a table of the attempts to write a row to iTop. Without `with_texts`, it omits iTop's error texts."""
     if not row.attempt_log:
         return NOTHING
     labels = dict(LoggedJob.Outcome.choices)
@@ -128,7 +133,7 @@ def attempts_table(row: LoggedJob, *, with_texts: bool) -> SafeString | str:
         ),
     )
     is_truncated = len(row.attempt_log) >= MAX_LOGGED_ATTEMPTS
-    note = format_html("<p>The latest {}.</p>", MAX_LOGGED_ATTEMPTS) if is_truncated else ""
+    note = format_html("<p>Only the latest {} attempts.</p>", MAX_LOGGED_ATTEMPTS) if is_truncated else ""
     return format_html(
         '<table class="bridge-attempts"><thead><tr><th>Time</th><th>Outcome</th><th>Details</th></tr></thead>'
         "<tbody>{}</tbody></table>{}",
@@ -141,13 +146,13 @@ def link(url: str, label: object) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, label)
 
 
-def problem(text: str) -> SafeString:
+def warning(text: str) -> SafeString:
     """Return a text in the color of warnings."""
     return format_html('<span class="bridge-warning">{}</span>', text)
 
 
 def stacked(items: Iterable[object]) -> SafeString | str:
-    """Return the items below each other, or "None."."""
+    """Return the items, each on a line of its own, or "None." if there are none."""
     return format_html_join("\n", "<div>{}</div>", ((item,) for item in items)) or NOTHING
 
 

@@ -1,4 +1,4 @@
-"""The page with a workspace's rules: what its conversations hear of changes in iTop."""
+"""The page with a workspace's rules: what the bridge does in its conversations when a ticket changes in iTop."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from intercom_bridge.models.event_rules import REOPENING_KINDS, Action, rules_of
 
 from .base import ModelAdmin, columns_of
 
-# The rows of the table: an event, and what a person sees happen in iTop.
+# The rows of the table: the kind of event, its title, and an explanation.
 EVENTS = (
     (
         EventKind.PUBLIC_ENTRY,
         "An agent answers",
-        "A new entry in the public log. Only those of members of a team in iTop are sent to customers.",
+        "A new entry in the public log. It is sent to customers only if its author belongs to a team in iTop.",
     ),
     (
         EventKind.CUSTOMER_ENTRY,
@@ -38,30 +38,42 @@ EVENTS = (
         "An agent writes a private entry",
         "A new entry in the private log. It never reaches the customer.",
     ),
-    (EventKind.ASSIGNMENT, "The ticket is assigned", "To an agent or a team, or to another one."),
-    (EventKind.PENDING, "The ticket is pending", "With the reason that the agent gives."),
-    (EventKind.RESOLVED, "The ticket is resolved", "With the solution."),
-    (EventKind.CLOSED, "The ticket is closed", "Nobody will read later messages in it."),
-    (EventKind.REOPENED, "The ticket is reopened", "It was resolved or closed."),
-    (EventKind.STATUS, "The status changes in another way", "For example, it is approved or escalated."),
+    (EventKind.ASSIGNMENT, "The ticket is assigned", "It gets an agent or a team, or another agent or team."),
+    (
+        EventKind.PENDING,
+        "The ticket becomes pending",
+        "The note or reply contains the reason that the agent gave.",
+    ),
+    (EventKind.RESOLVED, "The ticket is resolved", "The note or reply contains the solution."),
+    (EventKind.CLOSED, "The ticket is closed", "Agents will not read messages that are added later."),
+    (EventKind.REOPENED, "The ticket is reopened", "The ticket was resolved or closed before."),
+    (
+        EventKind.STATUS,
+        "The status changes in another way",
+        "For example, the ticket is approved or escalated.",
+    ),
 )
 TITLES = {kind: title for kind, title, _ in EVENTS}
-ALWAYS_NOTED = "If the ticket is deleted in iTop or no longer visible to the bridge, a note always says so."
+ALWAYS_NOTED = (
+    "If the ticket is deleted in iTop or no longer visible to the bridge, the bridge always posts a note."
+)
 
 
 @dataclass(frozen=True)
 class EventRow:
-    """A row of the table: a radio button per action, None where the action is not possible, and a checkbox."""
+    """A row of the table."""
 
     title: str
     explanation: str
+    # One radio button per action, or None if the action is not possible for this event.
     choices: Sequence[Any | None]
+    # The checkbox "Reopen the conversation".
     reopening: Any
     errors: Sequence[Any]
 
 
 class EventRulesForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the stubs only
-    """The rules of one workspace. The choices come from Intercom, and the stored ones are always among them."""
+    """The form with the rules of one workspace. Teammates and teams to choose from are loaded from Intercom."""
 
     instance: EventRules
     reopens_on = forms.MultipleChoiceField(
@@ -83,66 +95,82 @@ class EventRulesForm(forms.ModelForm):  # type: ignore[type-arg] # generic in th
             "updates_attributes": "Keep the attributes “iTop ticket” and “iTop status” up to date",
         }
         help_texts = {
-            "post_as_admin_id": "Intercom shows a teammate as the author of each note and reply: the one who has the "
-            "agent's e-mail address, or else the one selected here.",
-            "shows_agent_names": "Otherwise replies to customers name no agent, and the teammate selected above is "
-            "their author. Notes always name the agent.",
+            "post_as_admin_id": "Intercom shows a teammate as the author of each note and reply: the teammate with the "
+            "agent's e-mail address. If there is none, it is the teammate selected here.",
+            "shows_agent_names": "If this is off, replies to customers name no agent, and their author is the teammate "
+            "selected above. Notes always name the agent.",
             "assign_to": "Who gets a conversation that the bridge has reopened.",
-            "reopens_tickets": "If the customer writes in the conversation and the ticket is resolved, it is reopened "
-            "(ev_reopen) where its life cycle allows it. Without this, the message is only added to its log.",
-            "updates_attributes": "For views and workflows of the inbox. Conversations have these attributes if they "
-            "were created in Intercom: Settings, Data, Conversations.",
+            "reopens_tickets": "If the customer writes in the conversation and the ticket is resolved, the bridge "
+            "reopens the ticket (ev_reopen), provided that its life cycle in iTop allows it. If this is off, the "
+            "message is only added to the ticket's log.",
+            "updates_attributes": "Views and workflows of the inbox can use these conversation attributes. To have "
+            "them, create them in Intercom under Settings, Data, Conversations.",
         }
 
     def __init__(self, *args: Any, may_change: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Why the lists of teammates and teams could not be loaded from Intercom.
         self.problems: list[str] = []
-        self._names: dict[str, str] = {}
-        rules = self.instance
-        self._list(
-            "post_as_admin_id", teammates.teammates, rules.post_as_name, "The owner of the access token"
+        self._names_by_id: dict[str, str] = {}
+        self._offer_choices_from_intercom(
+            "post_as_admin_id",
+            teammates.teammates,
+            stored_name=self.instance.post_as_name,
+            empty_label="The owner of the access token",
         )
-        self._list("assign_to_team_id", teammates.teams, "", "Select a team")
+        self._offer_choices_from_intercom(
+            "assign_to_team_id", teammates.teams, stored_name="", empty_label="Select a team"
+        )
         for field in self.fields.values():
             field.disabled = not may_change
 
-    def _list(
-        self, name: str, load: Callable[[Workspace], Sequence[Any]], known_name: str, empty: str
+    def _offer_choices_from_intercom(
+        self,
+        field_name: str,
+        load: Callable[[Workspace], Sequence[Any]],
+        *,
+        stored_name: str,
+        empty_label: str,
     ) -> None:
-        """Offer what Intercom has, and the stored choice even if Intercom no longer has it."""
-        field = self.fields[name]
-        choices = {"": empty}
-        stored = str(getattr(self.instance, name))
+        """Let the field offer the teammates or teams that `load` returns.
+
+        The stored choice is always offered, even if Intercom no longer has it or does not respond. `stored_name` is its
+        name, or "" if only its ID is stored.
+        """
+        field = self.fields[field_name]
+        stored_id = str(getattr(self.instance, field_name))
+        choices = {"": empty_label}
         try:
-            for each in load(self.instance.workspace):
-                choices[str(each.id)] = _label(each)
-                self._names[str(each.id)] = each.name
-            gone = "no longer in Intercom"
+            for entry in load(self.instance.workspace):
+                choices[str(entry.id)] = _label(entry)
+                self._names_by_id[str(entry.id)] = entry.name
+            why_not_listed = "no longer in Intercom"
         except (IntercomError, SecretDecryptionError, ImproperlyConfigured) as error:
+            # Both lists usually fail with the same error.
             if str(error) not in self.problems:
                 self.problems.append(str(error))
-            gone = "Intercom's list could not be loaded"
-        if stored not in choices:
-            choices[stored] = f"{known_name or stored} ({gone})"
-        self.fields[name] = forms.ChoiceField(
+            why_not_listed = "Intercom's list could not be loaded"
+        if stored_id not in choices:
+            choices[stored_id] = f"{stored_name or stored_id} ({why_not_listed})"
+        self.fields[field_name] = forms.ChoiceField(
             choices=list(choices.items()), required=False, label=field.label, help_text=field.help_text
         )
 
     def rows(self) -> Iterator[EventRow]:
-        """Return the rows of the table."""
-        reopening = {widget.data["value"]: widget for widget in self["reopens_on"]}
+        """Yield the rows of the table."""
+        checkboxes = {widget.data["value"]: widget for widget in self["reopens_on"]}
         for kind, title, explanation in EVENTS:
-            offered = {widget.data["value"]: widget for widget in self[kind]}
+            radio_buttons = {widget.data["value"]: widget for widget in self[kind]}
             yield EventRow(
-                title,
-                explanation,
-                [offered.get(action) for action in Action.values],
-                reopening.get(kind),
-                self.errors.get(kind, ()),
+                title=title,
+                explanation=explanation,
+                choices=[radio_buttons.get(action) for action in Action.values],
+                reopening=checkboxes.get(kind),
+                errors=self.errors.get(kind, ()),
             )
 
     def other_fields(self) -> list[tuple[str, list[BoundField]]]:
-        """Return the fields below the table, by heading."""
+        """Return the headings below the table, each with its fields."""
         return [
             ("Files and pictures", [self["files"]]),
             ("Author", [self["post_as_admin_id"], self["shows_agent_names"]]),
@@ -152,25 +180,25 @@ class EventRulesForm(forms.ModelForm):  # type: ignore[type-arg] # generic in th
         ]
 
     def save(self, commit: bool = True) -> EventRules:
-        """Store the edited columns, and the name of the selected teammate."""
+        """Store the edited columns. If another author was selected, store the teammate's name too."""
         rules = self.instance
-        changed = columns_of(rules, self.changed_data)
-        if "post_as_admin_id" in changed:
-            rules.post_as_name = self._names.get(rules.post_as_admin_id, "")
+        columns = columns_of(rules, self.changed_data)
+        if "post_as_admin_id" in columns:
+            rules.post_as_name = self._names_by_id.get(rules.post_as_admin_id, "")
             rules.post_as_missing_since = None
-            changed |= {"post_as_name", "post_as_missing_since"}
-        rules.save(update_fields=changed if rules.pk else None)
+            columns |= {"post_as_name", "post_as_missing_since"}
+        rules.save(update_fields=columns if rules.pk else None)
         return rules
 
 
 class EventRulesAdmin(ModelAdmin):
-    """The part of the workspace admin with the rules."""
+    """The part of the workspace admin with the page of the rules."""
 
     def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
         return {**super().row_pages(), "rules": self.rules}
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        """Link the rules also for those who may only view the workspace."""
+        """Return the links to further pages. Users who may only view the workspace also get the link to the rules."""
         links = super().page_links(request, row)
         return {**links, "rules_url": self.row_page_url("rules", row)} if row else links
 
@@ -188,12 +216,12 @@ class EventRulesAdmin(ModelAdmin):
         )
         if is_submitted and form.is_valid():
             form.save()
-            changed = ", ".join(form.changed_data)
+            changed_fields = ", ".join(form.changed_data)
             self.log_change(
-                request, workspace, f"Changed the rules for changes in iTop: {changed or 'nothing'}."
+                request, workspace, f"Changed the rules for changes in iTop: {changed_fields or 'nothing'}."
             )
             self.message_user(
-                request, "The rules were saved. They apply to changes from now on.", messages.SUCCESS
+                request, "The rules were saved. They apply to changes in iTop from now on.", messages.SUCCESS
             )
             return HttpResponseRedirect(request.path)
         return self.page(
@@ -209,6 +237,6 @@ class EventRulesAdmin(ModelAdmin):
 
 
 def _label(entry: Any) -> str:
-    """Return the name of a teammate or a team, and the teammate's address."""
+    """Return the name of a teammate or a team. A teammate's e-mail address is added in brackets."""
     email = getattr(entry, "email", "")
     return f"{entry.name} ({email})" if email and entry.name else str(entry.name or email or entry.id)

@@ -20,11 +20,11 @@ ERASED = "(erased)"
 
 
 class FileColumns(ModelAdmin):
-    """The columns that both kinds of files have."""
+    """The columns that the admins of both kinds of files have."""
 
     @admin.display(description="name")
     def file_name(self, row: Any) -> str:
-        """Return the name, hidden from those who may not read messages."""
+        """Return the file's name, or a placeholder if it was erased or if the viewer may not read messages."""
         if row.cleaned_at is not None:
             return ERASED
         return self.readable(row.name) if row.name else ""
@@ -36,12 +36,14 @@ class FileColumns(ModelAdmin):
 
 @admin.register(FileToItop)
 class FileToItopAdmin(FileColumns, PartRecordAdmin):
-    """Files can be retried and skipped."""
+    """The admin in which files for iTop are retried and skipped."""
 
     list_display = ("created", "state", "reason_text", "file_name", "file_size", "attempts", "ticket")
     actions = ("retry", "skip")
-    # Copies of redacted files are deleted nevertheless.
-    skip = skip_action("only waiting or failed files can be skipped, and none whose copy is to be deleted.")
+    # If the message was redacted in Intercom, the bridge deletes the file's copy in iTop. That cannot be skipped.
+    skip = skip_action(
+        "only waiting or failed files can be skipped. A file whose copy is to be deleted cannot be skipped."
+    )
     list_filter = ("state", ReasonFilter, "is_inline", "created_at", WORKSPACE_FILTER)
     linked_lookups = ("ticket__id__exact", "conversation__id__exact", "cleaned_at__isnull")
     list_defer = ("url", "author", "attempt_log")
@@ -59,7 +61,10 @@ class FileToItopAdmin(FileColumns, PartRecordAdmin):
 
 @admin.register(FileToIntercom)
 class FileToIntercomAdmin(FileColumns, ConversationRecordAdmin):
-    """Files are posted with the message of their change, which is retried on its own page."""
+    """The admin of files for Intercom.
+
+    A file is posted with the message about the change in iTop. To post it again, retry that message on its own page.
+    """
 
     list_display = ("created", "state", "reason_text", "file_name", "file_size", "source", "ticket")
     list_filter = (

@@ -1,4 +1,4 @@
-"""Filters with fixed choices: reading the distinct values of a long table would scan all of it."""
+"""List filters with fixed choices. Django's own filter would read the distinct values from the whole table."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +22,8 @@ _SKIPPED = (
     Reason.UNKNOWN_PART_TYPE,
     Reason.SYNC_PAUSED,
 )
-# In a list, the reasons that occur in it: failures first, then what is waiting, then remarks.
+# The reasons that can occur in each list, by the model's name in lower case. Reasons for a failure come first, then
+# reasons for waiting, then remarks.
 REASONS = {
     "filetoitop": (
         Reason.FILE_TOO_LARGE,
@@ -133,7 +134,7 @@ REASONS = {
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """Filter by reason code. The address may contain any code."""
+    """Filter by reason code. The filter offers the codes in REASONS, but the address may contain any code."""
 
     title = "reason"
     parameter_name = "reason"
@@ -154,7 +155,7 @@ class TopicFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == OTHER_TOPICS:
-            # Events of other topics are skipped with this reason, which is indexed.
+            # The bridge skips events of other topics with this reason. The column of the reason has an index.
             return queryset.filter(reason_code=Reason.TOPIC_IGNORED)
         return queryset.filter(topic=self.value()) if self.value() else queryset
 

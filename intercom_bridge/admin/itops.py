@@ -36,7 +36,7 @@ STATUS_FIELDS = (
 
 @admin.register(ItopInstance)
 class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
-    """iTops are edited and tested here. A pause after failures can be ended."""
+    """The admin in which iTops are edited and tested, and in which a pause after failures can be ended."""
 
     form = SecretsForm
     formfield_overrides = {**SECRET_OVERRIDES, models.URLField: {"assume_scheme": "https"}}
@@ -48,8 +48,8 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         eligible=lambda itops: itops.filter(paused_until__isnull=False),
         change=lambda itops, _: sum(_end_pause(itop) for itop in itops),
         history="Pause ended.",
-        done="will be retried now, with one write.",
-        refused="not paused.",
+        done="will be tried again now, with one write.",
+        refused="writing is not paused.",
     )
     search_fields = ("name", "url")
     readonly_fields = (*STATUS_FIELDS, *CHANGES_FIELDS, *CAPABILITIES, "data_model")
@@ -59,34 +59,34 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         section(
             "Account",
             ("token", "user", "password"),
-            description="A token user with the profile REST Services User and one that may write tickets, such as "
-            "Support Agent. It needs the profile Administrator instead only if log entries are to be written under "
-            "their authors' accounts. Without a token: a user and a password. Secrets are encrypted and never "
-            "displayed again.",
+            description="Enter the token of a token user, or a user name and a password. The user needs the profile "
+            "REST Services User and a profile that may write tickets, such as Support Agent. The profile Administrator "
+            "is needed only if log entries are to be written under their authors' accounts. Secrets are stored "
+            "encrypted and never displayed again.",
         ),
         section("For customers", ("portal_url",), is_collapsed=True),
         section(
             "Data model",
             ("data_model",),
-            description="Ticket classes, their attributes and labels. Import the data model again whenever it "
-            "changes in iTop.",
+            description="The data model contains the ticket classes, their attributes and the labels. Import it again "
+            "whenever it changes in iTop.",
         ),
         section(
             "Detected capabilities",
             CAPABILITIES,
-            description="Detected with the first requests to this iTop.",
+            description="The bridge detects these with its first requests to this iTop.",
         ),
         section(
             "Changes in iTop",
             CHANGES_FIELDS,
-            description="The bridge asks every few seconds which linked tickets have changed. Each workspace "
-            "has rules for what is reported: “Rules for changes in iTop” on the workspace's page.",
+            description="The bridge asks iTop every few seconds which linked tickets have changed. Each workspace has "
+            "rules for what is reported: see “Rules for changes in iTop” on the workspace's page.",
         ),
         section(
             "Writing to iTop",
             STATUS_FIELDS,
-            description="After failures, writing to this iTop is paused and messages are queued; none will "
-            "fail. After each pause, one write is tried.",
+            description="After failures, the bridge pauses writing to this iTop. Messages then wait in the queue; they "
+            "do not fail. After each pause, the bridge tries one write.",
         ),
     )
 
@@ -108,7 +108,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
 
     @admin.display(description="response")
     def pause_response(self, itop: ItopInstance) -> str:
-        """Return the text of iTop's last error. It may quote a message."""
+        """Return the text of iTop's last error, or "" if the viewer may not read messages, which it may quote."""
         return itop.pause_detail if self.may_read else ""
 
     @admin.display(description="Administrator", ordering="is_administrator")
@@ -117,14 +117,22 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
 
     @admin.display(description="PHP extension's attributes")
     def extension(self, itop: ItopInstance) -> str:
-        """Return, for each ticket class in use, whether it has the attributes."""
+        """Return whether each ticket class in use has the extension's attributes, for example "UserRequest: yes"."""
         workspaces = itop.workspaces.all() if itop.pk else ()
-        found = {row.profile.ticket_class: _yes_no_unknown(row.has_intercom_attributes) for row in workspaces}
-        return ", ".join(f"{name}: {answer}" for name, answer in found.items()) or _yes_no_unknown(None)
+        answer_of = {
+            workspace.profile.ticket_class: _yes_no_unknown(workspace.has_intercom_attributes)
+            for workspace in workspaces
+        }
+        if not answer_of:
+            return _yes_no_unknown(None)
+        return ", ".join(f"{ticket_class}: {answer}" for ticket_class, answer in answer_of.items())
 
     @admin.display(description="change tracking")
     def change_tracking(self, itop: ItopInstance) -> str:
-        """Return, for each log, whether iTop records its changes and a write can be found by its key."""
+        """Return for each log whether iTop records its changes.
+
+        If it does, the bridge can find out whether a write was executed by searching the changes for its key.
+        """
         if not itop.tracked_logs:
             return _yes_no_unknown(None)
         return stacked(
@@ -139,13 +147,17 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         return doctor.examine_itop(row, doctor.PAGE_SECONDS)
 
     def save_model(self, request: HttpRequest, obj: ItopInstance, form: Any, change: bool) -> None:
-        """Save the edited columns. If the address or the account has changed, reset the detected capabilities."""
+        """Save the edited columns. After a change of the address or the account, reset what was detected.
+
+        After a change of the address, person matches are deleted too, because another iTop has other persons.
+        """
         if not change:
             super().save_model(request, obj, form, change)
             return
-        # Only the edited columns: since the page was opened, a worker may have changed others, or keys were rotated.
+        # Save only the edited columns. The others may have changed since the page was opened: a worker may have changed
+        # the status, or the encryption keys may have been rotated.
         fields = columns_of(obj, form.changed_data)
-        # Compares cleaned addresses: the address of a page of the same iTop is the same address.
+        # `obj.url` was normalized. If the user entered the address of another page of the same iTop, it is unchanged.
         is_other_address = obj.url != form.initial["url"]
         if is_other_address or fields & ACCOUNT_FIELDS:
             fields |= set(obj.reset_capabilities())
@@ -157,6 +169,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
 
 
 def _end_pause(itop: ItopInstance) -> bool:
+    """Make waiting deliveries due and permit one write now. Return False if writing was not paused."""
     Delivery.objects.release_postponed(itop)
     return itop.probe_now()
 

@@ -26,8 +26,9 @@ from .display import datetime_text, stacked
 from .profile_form import CodesFormField
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
-# A replaced key is accepted for this long.
+# The bridge accepts a replaced key for this long, so that an admin has time to install the new extension.
 KEY_OVERLAP = dt.timedelta(days=7)
+# Columns that contain a list of names.
 NAME_LISTS = ("pages", "allowed_profiles")
 
 
@@ -42,7 +43,7 @@ class LinesField(CodesFormField):
 
 @admin.register(Messenger)
 class MessengerAdmin(ModelAdmin):
-    """One row per workspace. The extension is downloaded here."""
+    """The admin of Messenger settings, one row per workspace. The iTop extension is downloaded here."""
 
     change_form_template = "admin/intercom_bridge/messenger.html"
     form = SecretsForm
@@ -69,19 +70,21 @@ class MessengerAdmin(ModelAdmin):
         section(
             "Who sees the Messenger",
             ("pages", "allowed_profiles", "position"),
-            description="It is shown to active persons in the workspace's scope who are signed in to iTop. The "
-            "scope is evaluated with the rights of the bridge's account, not with the person's.",
+            description="The Messenger is shown to active persons in the workspace's scope who are signed in to iTop. "
+            "The bridge evaluates the scope with the rights of its own iTop account, not with the person's rights.",
         ),
         section(
             "Data sent to Intercom",
             ("sends_company", "sends_language", "person_attributes"),
-            description="In addition to the name, the e-mail address, and the class and ID of the Person.",
+            description="Intercom always gets the person's name and e-mail address, and the class and ID of the Person "
+            "in iTop. Select what it gets in addition.",
         ),
         section(
             "iTop extension",
             ("keys",),
             description="Install the extension in iTop as described in the handbook under "
-            "“Show the Messenger in iTop”. The file contains a key of this iTop, so delete it afterwards.",
+            "“Show the Messenger in iTop”. The downloaded file contains a key of this iTop: delete the file after the "
+            "installation.",
         ),
         section(
             "If your proxy sends a Content-Security-Policy",
@@ -93,9 +96,9 @@ class MessengerAdmin(ModelAdmin):
         section(
             "Without the extension",
             ("snippet",),
-            description="One line for a website, or for a web server that adds it to pages (nginx: "
-            "<code>sub_filter</code>). It shows the Messenger to visitors. Their identity is not verified, and the "
-            "panel marks them as “Not verified”.",
+            description="One line of HTML that shows the Messenger to the visitors of a website. Put it into the "
+            "pages, or let the web server add it (nginx: <code>sub_filter</code>). The visitors' identity is not "
+            "verified, and the panel marks them as “Not verified”.",
             is_collapsed=True,
         ),
     )
@@ -113,16 +116,20 @@ class MessengerAdmin(ModelAdmin):
 
     @admin.display(description="last request of iTop")
     def last_request(self, messenger: Messenger) -> str:
-        used = (key.last_used_at for key in messenger.workspace.itop.messenger_keys.all())
-        last = max(filter(None, used), default=None)
-        return datetime_text(last) if last else "never"
+        keys = messenger.workspace.itop.messenger_keys.all()
+        last_used_at = max((key.last_used_at for key in keys if key.last_used_at), default=None)
+        return datetime_text(last_used_at) if last_used_at else "never"
 
     @admin.display(description="keys of this iTop")
     def keys(self, messenger: Messenger) -> str:
         if messenger.pk is None:
             return "Save the Messenger first. Then download the extension here."
-        rows = MessengerKey.objects.valid().filter(itop=messenger.workspace.itop)
-        return stacked(map(_describe, rows)) if rows else "None. The first download creates one."
+        keys = MessengerKey.objects.valid().filter(itop=messenger.workspace.itop)
+        return (
+            stacked(map(_describe, keys))
+            if keys
+            else "None. The first download of the extension creates a key."
+        )
 
     @admin.display(description="sources")
     def policy(self, _messenger: Messenger) -> str:
@@ -137,7 +144,7 @@ class MessengerAdmin(ModelAdmin):
     def formfield_for_dbfield(
         self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> FormField | None:
-        """Return a field with one name per line for lists of names."""
+        """Return the form field of a column. A list of names is edited with one name per line."""
         if db_field.name in NAME_LISTS:
             return LinesField.for_column(db_field)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -146,19 +153,26 @@ class MessengerAdmin(ModelAdmin):
         return (*self.readonly_fields, "workspace") if obj else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: Messenger, form: Any, change: bool) -> None:
-        """Save only the edited columns, because keys may have been rotated since the page was opened."""
+        """Save the row. Of an existing row, save only the edited columns.
+
+        The encryption keys may have been rotated since the page was opened. Saving all columns would undo that.
+        """
         obj.save(update_fields=columns_of(obj, form.changed_data) if change else None)
 
     def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
         return {"extension": require_POST(self.download), "new_key": require_POST(self.new_key)}
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        """Return the buttons of the extension, for those who may change the row."""
+        """Return the addresses for the buttons. They are only for users who may change the row."""
         links = super().page_links(request, row)
         return {**links, "sandbox_url": _sandbox_url()} if links else {}
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return the zip file. It contains a key, so the user needs the permission to change the row."""
+        """Return the iTop extension as a zip file.
+
+        It contains a key, so the user needs the permission to change the row. If the key cannot be decrypted, the page
+        of the row displays the error.
+        """
         messenger: Messenger = self.changeable_row(request, pk)
         try:
             content = build_extension(messenger.workspace.itop)
@@ -171,23 +185,24 @@ class MessengerAdmin(ModelAdmin):
         return response
 
     def new_key(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Create a key. The previous one is accepted for a week, so that the extension can be replaced."""
+        """Create a new key. The previous key is still accepted for KEY_OVERLAP."""
         messenger: Messenger = self.changeable_row(request, pk)
         MessengerKey.objects.rotate(messenger.workspace.itop, KEY_OVERLAP)
         self.log_change(request, messenger, "New key of the iTop extension.")
         self.message_user(
             request,
-            f"Download the extension and install it in iTop within {KEY_OVERLAP.days} days. Until then the "
-            "previous key is accepted as well.",
+            "The new key was created. Download the extension again and install it in iTop within "
+            f"{KEY_OVERLAP.days} days. Until then, the bridge also accepts the previous key.",
             messages.SUCCESS,
         )
         return HttpResponseRedirect(reverse("admin:intercom_bridge_messenger_change", args=[pk]))
 
 
 def _describe(key: MessengerKey) -> str:
-    """Return the beginning of a key's id, and when it was created and last used. The secret is not shown."""
+    """Return the beginning of a key's id, and when the key was created, was last used, and expires."""
     used = f"last used {datetime_text(key.last_used_at)}" if key.last_used_at else "not used yet"
     text = f"{key}…: created {datetime_text(key.created_at)}, {used}"
+    # Only a replaced key expires.
     return f"{text}, accepted until {datetime_text(key.expires_at)}" if key.expires_at else text
 
 
@@ -196,7 +211,7 @@ def _with_copy_button(label: str, text: str) -> str:
 
 
 def _sandbox_url() -> str:
-    """Return the address of the sandbox's portal page, "" where there is no sandbox."""
+    """Return the address of the sandbox's portal page, or "" if this service runs without the sandbox."""
     try:
         return reverse("sandbox:portal") if settings.DEBUG else ""
     except NoReverseMatch:

@@ -35,9 +35,8 @@ class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
 
     @admin.display(description="changes in iTop")
     def events(self, message: OutgoingMessage) -> str:
-        return stacked(
-            self.record_link(row) for row in message.events.select_related("ticket").order_by("pk")
-        )
+        events = message.events.select_related("ticket").order_by("pk")
+        return stacked(self.record_link(event) for event in events)
 
     @admin.display(description="HTML")
     def body_html(self, message: OutgoingMessage) -> str:

@@ -1,4 +1,4 @@
-"""The base of the admins of what is written to a ticket for a part of a conversation: its message, and its files."""
+"""The base class of the admins of deliveries and of files for iTop. Both belong to one part of a conversation."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from .search import SearchResult
 
 
 class PartRecordAdmin(RetriableAdmin, ConversationRecordAdmin):
-    """Records that can be skipped as long as nothing is written, and that are also found by the part's ID."""
+    """An admin of records that belong to a part of a conversation. They can also be searched by the part's ID."""
 
     list_select_related = ("ticket",)
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
@@ -28,7 +28,7 @@ class PartRecordAdmin(RetriableAdmin, ConversationRecordAdmin):
 
 
 def skip_action(refused: str) -> RowAction:
-    """Return the action that skips rows. `refused` says which rows it cannot skip."""
+    """Return the action that skips rows that are not written yet. `refused` says which rows can be skipped."""
     return RowAction(
         short_description="Skip",
         eligible=lambda rows: rows.unwritten(),

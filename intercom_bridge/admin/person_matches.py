@@ -22,6 +22,7 @@ from .masking import may_read_messages
 from .records import RecordAdmin
 from .row_actions import FROM_ROW_PAGE, RowAction, RowActionsAdmin
 
+# The most matches that one export or erasure accepts.
 MAX_CONTACTS = 20
 REMOVAL = RowAction(
     short_description="Remove the match",
@@ -35,9 +36,9 @@ REMOVAL = RowAction(
 
 @admin.register(PersonMatch)
 class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
-    """Matches can be removed. The contact's data can be exported and erased.
+    """The admin in which matches are removed, and the data of a contact is exported or erased.
 
-    The export requires the permission to read messages, the erasure the permission to delete matches.
+    The export requires the permission to read messages. The erasure requires the permission to delete matches.
     """
 
     list_display = ("name", "email", "organization", "found_by", "picked", "workspace")
@@ -79,13 +80,14 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
 
     @admin.display(description="data of the contact")
     def stated(self, match: PersonMatch) -> str:
+        """Return the contact's data in Intercom that was used to find the person."""
         return stacked(describe_evidence(match.evidence))
 
     @admin.display(description="conversations")
     def conversations(self, match: PersonMatch) -> str:
-        participants = {"participants__contact_id": match.contact_id}
-        count = Conversation.objects.filter(workspace=match.workspace_id, **participants).count()
-        filters: dict[str, object] = {"workspace__id__exact": match.workspace_id, **participants}
+        has_contact = {"participants__contact_id": match.contact_id}
+        count = Conversation.objects.filter(workspace=match.workspace_id, **has_contact).count()
+        filters: dict[str, object] = {"workspace__id__exact": match.workspace_id, **has_contact}
         return str(self.list_link(Conversation, count, **filters)) if count else NOTHING
 
     @admin.display(description="attributes")
@@ -100,18 +102,22 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
 
     @admin.action(description=REMOVAL.short_description, permissions=["act"])
     def forget(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> None:
-        """Remove matches, so that the contact is matched again."""
-        keys = list(queryset.values_list("pk", flat=True)[:MAX_COUNTED])
+        """Remove matches. The panel matches these contacts again when it is opened the next time."""
+        match_ids = list(queryset.values_list("pk", flat=True)[:MAX_COUNTED])
         self.run_action(request, queryset, REMOVAL)
-        # A later erasure could not find these entries.
-        anonymize_admin_log(keys, "removed")
+        # The admin's history contains the persons' names. Remove them now: without the match, a later erasure would
+        # not find these entries.
+        anonymize_admin_log(match_ids, "removed")
 
     @admin.action(description="Export for the person", permissions=["export"])
     def export_for_person(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> HttpResponse | None:
-        """Export the contact's own messages, tickets and times. One file never contains two people."""
-        selected = self._limited(request, queryset)
+        """Return a file with one contact's own messages, tickets and times.
+
+        If several contacts are selected, display an error and return None: the file is given to the person.
+        """
+        selected = self._selected_matches(request, queryset)
         if len(selected) > 1:
-            text = "Select one person: the file is meant for that person. Nothing was done."
+            text = "Select only one person, because the file is meant for that person. Nothing was done."
             self.message_user(request, text, messages.ERROR)
             return None
         if not selected:
@@ -125,19 +131,20 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     def export_for_controller(
         self, request: HttpRequest, queryset: QuerySet[PersonMatch]
     ) -> HttpResponse | None:
-        """Export everything that is stored, including internal notes and data of others."""
-        selected = self._limited(request, queryset)
+        """Return a file with everything stored about the contacts, including internal notes and others' data."""
+        selected = self._selected_matches(request, queryset)
         if not selected:
             return None
         for match in selected:
             self.log_change(request, match, "Exported the contact's data for the controller.")
         exports = [Contact(match.workspace, match.contact_id).export() for match in selected]
-        names = _file_part(selected[0].contact_id) if len(selected) == 1 else f"{len(selected)}-contacts"
-        return _download(exports, f"internal-for-the-controller-{names}.json")
+        suffix = _file_part(selected[0].contact_id) if len(selected) == 1 else f"{len(selected)}-contacts"
+        return _download(exports, f"internal-for-the-controller-{suffix}.json")
 
     @admin.action(description="Erase stored data", permissions=["erase"])
     def erase_data(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> HttpResponse | None:
-        selected = self._limited(request, queryset)
+        """Erase the data of the selected contacts. The first request returns a page that asks for confirmation."""
+        selected = self._selected_matches(request, queryset)
         if not selected:
             return None
         contacts = [Contact(match.workspace, match.contact_id) for match in selected]
@@ -147,7 +154,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
             try:
                 with transaction.atomic():
                     self.log_deletions(request, PersonMatch.objects.filter(pk=match.pk))
-                    # Also removes the name from the entry that was just made.
+                    # After the log entry, because this also removes the person's name from it.
                     contact.erase()
             except CreationPendingError:
                 text = (
@@ -159,7 +166,8 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
                 self.message_user(request, text, messages.SUCCESS)
         return None
 
-    def _limited(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> list[PersonMatch]:
+    def _selected_matches(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> list[PersonMatch]:
+        """Return the selected matches. If they are more than MAX_CONTACTS, display an error and return []."""
         selected = list(queryset.select_related("workspace__itop").order_by("pk")[: MAX_CONTACTS + 1])
         if len(selected) > MAX_CONTACTS:
             text = f"Select at most {MAX_CONTACTS} people. Nothing was done."
@@ -177,7 +185,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
         return self.page(request, "erase.html", "Erase stored data", rows=rows, checkbox=ACTION_CHECKBOX_NAME)
 
     def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:
-        """Return to the list after an action on a row's page: the row may be gone."""
+        """Return to the list after an action on a row's page, because the action may have deleted the row."""
         response = super().response_action(request, *args, **kwargs)
         if isinstance(response, HttpResponseRedirect) and FROM_ROW_PAGE in request.POST:
             return HttpResponseRedirect(
@@ -194,4 +202,5 @@ def _download(data: Any, file_name: str) -> HttpResponse:
 
 
 def _file_part(contact_id: str) -> str:
+    """Return the contact ID with only those characters that are safe in a file name."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", contact_id)

@@ -1,4 +1,4 @@
-"""The form of a ticket profile. It checks codes and values against the ticket class, as far as it is known."""
+"""The form of a ticket profile. It checks codes and values against the ticket class if that class is known."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CodesFormField(forms.Field):
 
     @classmethod
     def for_column(cls, column: models.Field[Any, Any]) -> Self:
-        """Return the field for a column with such a list."""
+        """Return the form field for a model's column, with its label, help text and default."""
         return cls(
             required=not column.blank,
             label=capfirst(column.verbose_name),
@@ -45,60 +45,75 @@ class CodesFormField(forms.Field):
 
 
 class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the stubs only
-    """An unknown code or value is an error if the class is known: imported, or else that of a standard iTop.
+    """The form of a ticket profile, which compares the codes and values in it with the data model.
 
-    `filled_in` names the fields that were corrected at the user's request, `warnings` what is suspicious but allowed.
+    If iTop's data model was imported, the profile is compared with that, otherwise with a standard iTop. An unknown
+    code or value is an error. If the ticket class is unknown, any code is accepted.
     """
 
     instance: TicketProfile
     fill_in = forms.BooleanField(
         required=False,
         label=FILL_IN,
-        help_text="Replaces codes that the ticket class does not have with matching ones, and adds the attributes that "
-        "a new ticket requires to the form. Valid codes are kept.",
+        help_text="When you save, codes that the ticket class does not have are replaced by matching codes. Attributes "
+        "that a new ticket requires are added to the create form. Valid codes are kept.",
     )
     accept_other = forms.BooleanField(
         required=False,
         label=ACCEPT_OTHER,
-        help_text="Select this only if your iTop is customized and its data model was not imported: codes and values "
-        "that a standard iTop does not have are saved without a check.",
+        help_text="Select this only if your iTop is customized and its data model was not imported. Codes and values "
+        "are then saved without a check.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # The names of the fields that were corrected automatically.
         self.filled_in: list[str] = []
+        # Sentences about what is suspicious but allowed.
         self.warnings: list[str] = []
 
     def full_clean(self) -> None:
-        """Validate the fields, then compare them with the data model. The model's checks ensure lists of codes."""
+        """Validate the fields, then compare the codes with the data model.
+
+        The comparison needs valid lists of codes. The model's validation ensures that, so it must run first.
+        """
         super().full_clean()
         if self.is_bound and not self.errors:
             self._compare_with_data_model()
 
     def _compare_with_data_model(self) -> None:
         profile = self.instance
-        imported = ImportedClass.objects.for_profile(profile)
-        names = set(imported.values_list("name", flat=True))
-        rows = imported.filter(name=profile.ticket_class).select_related("itop")
-        classes = [decode(row) for row in rows]
-        if not names and (builtin := BUILTIN_CLASSES.get(profile.ticket_class)):
-            classes = [] if self.cleaned_data["accept_other"] else [builtin]
-        elif not classes:
-            self.warnings.append(_unchecked(profile.ticket_class, names))
+        imported_classes = ImportedClass.objects.for_profile(profile)
+        imported_names = set(imported_classes.values_list("name", flat=True))
+        builtin_class = None if imported_names else BUILTIN_CLASSES.get(profile.ticket_class)
+        if builtin_class:
+            classes = [] if self.cleaned_data["accept_other"] else [builtin_class]
+        else:
+            # There may be several classes with this name, one for each iTop.
+            rows = imported_classes.filter(name=profile.ticket_class).select_related("itop")
+            classes = [decode(row) for row in rows]
+            if not classes:
+                self.warnings.append(_not_checked(profile.ticket_class, imported_names))
         self._compare_with(
-            [ProfileCheck(profile, ticket_class) for ticket_class in classes], is_builtin=not names
+            [ProfileCheck(profile, ticket_class) for ticket_class in classes], is_builtin=not imported_names
         )
 
     def _compare_with(self, checks: Sequence[ProfileCheck], *, is_builtin: bool) -> None:
+        """Correct the profile if the user has asked for it, and add errors and warnings about what does not match.
+
+        `is_builtin`: the checks compare with a standard iTop, because no data model was imported.
+        """
         fill_in: bool = self.cleaned_data["fill_in"]
         if fill_in:
+            # First, because this changes the profile that the checks below read.
             self.filled_in = list(dict.fromkeys(name for check in checks for name in check.autofill()))
         mistakes: dict[str, list[str]] = {}
         for check in checks:
-            for name, sentences in check.mistakes().items():
-                mistakes[name] = list(dict.fromkeys([*mistakes.get(name, []), *sentences]))
-        for name, sentences in mistakes.items():
-            self.add_error(name, sentences)
+            for field_name, sentences in check.mistakes().items():
+                # Several iTops may have the same mistake. Keep each sentence once.
+                mistakes[field_name] = list(dict.fromkeys([*mistakes.get(field_name, []), *sentences]))
+        for field_name, sentences in mistakes.items():
+            self.add_error(field_name, sentences)
         if mistakes and is_builtin:
             self.add_error(
                 None,
@@ -107,16 +122,17 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
             )
         if mistakes and not fill_in:
             self.add_error(None, f"Correct the marked fields, or select “{FILL_IN}” and save again.")
-        if missing := dict.fromkeys(code for check in checks for code in check.missing()):
-            self.warnings.append(missing_from_form(missing, self.instance.ticket_class))
+        missing_codes = dict.fromkeys(code for check in checks for code in check.missing())
+        if missing_codes:
+            self.warnings.append(missing_from_form(missing_codes, self.instance.ticket_class))
 
 
-def _unchecked(ticket_class: str, imported: Collection[str]) -> str:
-    """Return a sentence about a class that is neither imported nor, without an import, that of a standard iTop."""
-    if imported:
+def _not_checked(ticket_class: str, imported_names: Collection[str]) -> str:
+    """Return the warning about an unknown ticket class. `imported_names` is empty if no data model was imported."""
+    if imported_names:
         return (
-            f"{ticket_class} is not one of the imported classes ({', '.join(sorted(imported))}), so its codes were not "
-            f"checked.{did_you_mean(ticket_class, imported)}"
+            f"{ticket_class} is not one of the imported classes ({', '.join(sorted(imported_names))}), so its codes "
+            f"were not checked.{did_you_mean(ticket_class, imported_names)}"
         )
     return (
         f"{ticket_class} is not a ticket class of a standard iTop, and no data model was imported, so its codes were "

@@ -21,16 +21,18 @@ from .base import section
 from .preview import PreviewAdmin
 from .profile_form import CodesFormField, TicketProfileForm
 
+# Columns that contain a list of codes of attributes or states.
 CODE_LISTS = ("form_attributes", "excluded_states", "details_attributes")
 
 
 @admin.register(TicketProfile)
 class TicketProfileAdmin(PreviewAdmin):
-    """Profiles are edited and previewed here."""
+    """The admin in which ticket profiles are edited and previewed."""
 
     form = TicketProfileForm
     list_display = ("name", "ticket_class", "workspace_count", "show_open_in_backoffice_button")
-    # Without a hidden initial value: changes are detected by the row itself.
+    # Without the hidden input for the initial value that Django adds to a field with a callable default. A change is
+    # then detected by comparing the submitted value with the stored row.
     formfield_overrides = {
         models.JSONField: {"show_hidden_initial": False, "widget": forms.Textarea(attrs={"rows": 4})}
     }
@@ -42,26 +44,26 @@ class TicketProfileAdmin(PreviewAdmin):
         section(
             "Create form",
             ("form_attributes", "defaults"),
-            description="Attributes of the class, as codes: one per line. Those that iTop requires are added "
-            "automatically, unless they have a default.",
+            description="Enter the codes of the class's attributes, one per line. Attributes that iTop requires for a "
+            "new ticket are added to the form automatically, unless they have a default.",
         ),
         section(
             "Ticket details",
             ("excluded_states", "subtitle_attribute", "details_attributes", "show_open_in_backoffice_button"),
-            description="Codes, one per line.",
+            description="Enter codes, one per line.",
         ),
         section(
             "Attribute mapping",
             ("attributes_mapping",),
-            description="Only for attributes whose codes differ from those of a standard iTop: org_id, "
-            "caller_id, status, title, description, origin, public_log, private_log. If iTop has the attributes "
-            "of Combodo's Intercom extension, also: intercom_ref, intercom_url, intercom_sync_activated.",
+            description="Needed only for attributes whose codes in your iTop differ from these: org_id, caller_id, "
+            "status, title, description, origin, public_log, private_log. If iTop has the attributes of Combodo's "
+            "Intercom extension, also from these: intercom_ref, intercom_url, intercom_sync_activated.",
         ),
         section("Attributes of the class", ("known_attributes",), is_collapsed=True),
     )
 
     class Media:
-        """The script of the pick lists."""
+        """The script that replaces the inputs for codes by pick lists."""
 
         js = ("intercom_bridge/codes.js",)
 
@@ -71,14 +73,17 @@ class TicketProfileAdmin(PreviewAdmin):
 
     @admin.display(description="attributes")
     def known_attributes(self, profile: TicketProfile) -> str:
-        """Return the attributes of the class as a table, and as data for the pick lists of codes.js."""
-        rows = ImportedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
-        imported = rows.select_related("itop").first()
+        """Return a table of the class's attributes, with data for the pick lists of codes.js.
+
+        The class comes from the imported data model, or else from the data model of a standard iTop.
+        """
+        imported_classes = ImportedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
+        imported = imported_classes.select_related("itop").first()
         ticket_class = decode(imported) if imported else BUILTIN_CLASSES.get(profile.ticket_class)
         if ticket_class is None:
             return (
-                f"The attributes of {profile.ticket_class} are unknown, so any code is accepted. Import the data model "
-                "on the page of the iTop."
+                f"The attributes of {profile.ticket_class} are unknown, so any code is accepted. To have codes "
+                "checked, import the data model on the iTop's page."
             )
         attributes = ticket_class.attributes.values()
         return render_to_string(
@@ -93,8 +98,9 @@ class TicketProfileAdmin(PreviewAdmin):
         )
 
     def save_model(self, request: HttpRequest, obj: TicketProfile, form: Any, change: bool) -> None:
-        """Save the profile, and display its corrections and warnings."""
+        """Save the profile. Tell the user which fields were corrected automatically, and what is suspicious."""
         super().save_model(request, obj, form, change)
+        # A worker will find out again whether the class has the attributes of Combodo's extension.
         obj.workspaces.update(has_intercom_attributes=None)
         if form.filled_in:
             names = ", ".join(_label(name) for name in form.filled_in)
@@ -105,21 +111,21 @@ class TicketProfileAdmin(PreviewAdmin):
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> Any:
-        """Return the history entry. The fields that were corrected are not among the submitted ones."""
+        """Return the history entry. Add the fields that were corrected automatically, of which Django does not know."""
         message: list[dict[str, Any]] = super().construct_change_message(request, form, formsets, add)
         if form.filled_in:
             message.append({"changed": {"fields": [_label(name) for name in form.filled_in]}})
         return message
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request)
-        annotated: QuerySet[Any] = rows.annotate(workspace_count=Count("workspaces"))
+        profiles: QuerySet[Any] = super().get_queryset(request)
+        annotated: QuerySet[Any] = profiles.annotate(workspace_count=Count("workspaces"))
         return annotated
 
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> FormField | None:
-        """Return a field with one code per line for lists of codes."""
+        """Return the form field of a column. A list of codes is edited with one code per line."""
         if db_field.name in CODE_LISTS:
             return CodesFormField.for_column(db_field)
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -128,23 +134,28 @@ class TicketProfileAdmin(PreviewAdmin):
         return field
 
 
-def _label(name: str) -> str:
-    return str(TicketProfile._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+def _label(field_name: str) -> str:
+    return str(TicketProfile._meta.get_field(field_name).verbose_name)  # type: ignore[union-attr]
 
 
 def _choices(profile: TicketProfile, ticket_class: TicketClass) -> dict[str, Any]:
-    """Return the codes that each field of the form may contain, with their labels, as JSON for codes.js."""
-    labels = {code: attribute_label(ticket_class, code) for code in ticket_class.attributes}
+    """Return the codes that each field of the form may contain, with their labels, as JSON for codes.js.
+
+    A choice is [code, label]. For `defaults` it is [code, label, [[value, label], ...]] with the attribute's values.
+    """
+    attributes = ticket_class.attributes
+    labels = {code: attribute_label(ticket_class, code) for code in attributes}
     values = {
         code: [[value.code, value_label(ticket_class, code, value.code)] for value in attribute.values]
-        for code, attribute in ticket_class.attributes.items()
+        for code, attribute in attributes.items()
     }
+    filled_in_codes = profile.filled_in()
     editable = [
         code
-        for code, attribute in ticket_class.attributes.items()
-        if attribute.kind not in (Kind.LOG, Kind.OTHER) and code not in profile.filled_in()
+        for code, attribute in attributes.items()
+        if attribute.kind not in (Kind.LOG, Kind.OTHER) and code not in filled_in_codes
     ]
-    shown = [code for code, attribute in ticket_class.attributes.items() if attribute.kind is not Kind.OTHER]
+    shown = [code for code, attribute in attributes.items() if attribute.kind is not Kind.OTHER]
     return {
         "ticket_class": ticket_class.name,
         "form_attributes": [[code, labels[code]] for code in editable],

@@ -1,4 +1,4 @@
-"""Admins of records. Their pages are read-only, and open fast even if the tables are large."""
+"""Base classes of the admins of records. Their pages are read-only, and open fast even if the tables are large."""
 
 from __future__ import annotations
 
@@ -33,44 +33,49 @@ class RecordList(ChangeList):
         return super().get_queryset(request, exclude_parameters).defer(*self.model_admin.list_defer)
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the rows of the page, and the values from other tables that their columns display."""
+        """Read the rows of the page, and then the values that their columns display from other tables."""
         super().get_results(request)
         self.model_admin.prepare_rows(self.result_list)
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg] # generic in the stubs only
-    """A paginator that counts at most MAX_COUNTED rows."""
+    """A paginator that counts at most MAX_COUNTED rows. It does not offer the rows after that."""
 
     @cached_property
-    def _counted(self) -> int:
+    def _bounded_count(self) -> int:
+        # One more than MAX_COUNTED, to learn whether there are more.
         rows: Any = self.object_list
         return int(rows.order_by()[: MAX_COUNTED + 1].count())
 
     @property
     def is_longer(self) -> bool:
-        return self._counted > MAX_COUNTED
+        """Whether the list has more than MAX_COUNTED rows. The template then says so."""
+        return self._bounded_count > MAX_COUNTED
 
     @property
     def count(self) -> int:
-        return min(self._counted, MAX_COUNTED)
+        return min(self._bounded_count, MAX_COUNTED)
 
 
-def counts_column(rows_of: type[Model], label: str, field: str, owner: str) -> Callable[[Any, Any], str]:
-    """Return an admin field with the number of rows for each value of `field`, each linked to the list of these rows.
+def counts_column(
+    related_model: type[Model], label: str, field: str, foreign_key: str
+) -> Callable[[Any, Any], str]:
+    """Return an admin field that counts the related rows by the value of `field`, for example "3 written, 1 failed".
 
-    Those rows count whose `owner` is the row of the page.
+    Each count links to the list of these rows. `foreign_key` is the column of the related model that refers to the row
+    of the page.
     """
 
     @admin.display(description=label)
     def column(page: RecordAdmin, row: Model) -> str:
-        rows = rows_of._default_manager.filter(**{owner: row})
-        return page.counts_by(field, rows, **{f"{owner}__id__exact": row.pk})
+        related_rows = related_model._default_manager.filter(**{foreign_key: row})
+        return page.counts_by(field, related_rows, **{f"{foreign_key}__id__exact": row.pk})
 
     return column
 
 
 class RecordAdmin(ModelAdmin):
-    """A read-only admin, so all its fields are."""
+    """An admin whose rows are written by the bridge. Users can neither add nor edit nor delete them."""
 
     list_per_page = 50
     list_max_show_all = 200
@@ -84,23 +89,28 @@ class RecordAdmin(ModelAdmin):
         return RecordList
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return False: records are created by the bridge."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return False, also when a workspace is deleted: without its record a message would be written again."""
+        """Return False. This also prevents the deletion of a workspace or an iTop with records.
+
+        The record of a message prevents the bridge from writing the message a second time.
+        """
         return False
 
     def prepare_rows(self, rows: Iterable[Any]) -> None:
-        """Read the values from other tables. Only called for a copy of the admin that serves one request."""
+        """Read the values that the columns display from other tables, for all rows of the page at once.
+
+        Subclasses store them on `self`, which is a copy of the admin for one request (see ModelAdmin).
+        """
 
     # Links to other records
 
     def record_link(self, row: Model, label: object = "") -> SafeString | str:
-        """Return a link to the row's page, or only the label if the viewer may not open it."""
+        """Return a link to the row's page, or only the text if the viewer may not open it. The label is optional."""
         text = label or row
         if not self._may_view(type(row)):
             return str(text)
@@ -116,20 +126,23 @@ class RecordAdmin(ModelAdmin):
         return link(f"{address}?{urlencode(filters)}", label)
 
     def counts_by(self, field: str, rows: QuerySet[Any], **filters: object) -> SafeString | str:
-        """Return the number of rows per value of `field`, each linked. `filters` select the same rows in a list."""
-        counts = list(rows.order_by(field).values_list(field).annotate(count=Count("pk")))
+        """Return the number of rows for each value of `field`. Each number links to the list of these rows.
+
+        `filters` are the parameters that select `rows` in the list's address.
+        """
+        counts = rows.order_by(field).values_list(field).annotate(count=Count("pk"))
         labels = dict(rows.model._meta.get_field(field).choices)
-        return stacked(
-            self.list_link(
-                rows.model, f"{count} {labels.get(value, value)}", **filters, **{f"{field}__exact": value}
-            )
-            for value, count in counts
-        )
+        links = []
+        for value, count in counts:
+            label = f"{count} {labels.get(value, value)}"
+            links.append(self.list_link(rows.model, label, **filters, **{f"{field}__exact": value}))
+        return stacked(links)
 
     def _may_view(self, model: type[Model]) -> bool:
-        label, name = model._meta.app_label, model._meta.model_name
+        app, name = model._meta.app_label, model._meta.model_name
         has_perm = getattr(self.viewer, "has_perm", None)
-        return bool(has_perm and any(has_perm(f"{label}.{action}_{name}") for action in ("view", "change")))
+        # There is no viewer outside of a request.
+        return bool(has_perm and (has_perm(f"{app}.view_{name}") or has_perm(f"{app}.change_{name}")))
 
     @admin.display(description="reason", ordering="reason_code")
     def reason_text(self, row: Any) -> str:
@@ -142,20 +155,22 @@ class RecordAdmin(ModelAdmin):
 
 
 class CustomerColumn(RecordAdmin):
-    """A list column with the names of the conversation's customers, read with two queries for all rows.
+    """Fields for rows with a conversation: the customers' names, and a link to the conversation in Intercom.
 
-    On a row's page, the conversation is linked.
+    The names for a whole list are read with two queries.
     """
+
+    # The customers' names, by the conversation's primary key.
 
     _customers: Mapping[int, list[str]] = {}
 
     def conversation_of(self, row: Any) -> Conversation:
-        """Return the conversation of a row."""
+        """Return the conversation of a row. Subclasses override this if the row has no column `conversation`."""
         conversation: Conversation = row.conversation
         return conversation
 
     def prepare_rows(self, rows: Iterable[Any]) -> None:
-        """Read the names of the customers."""
+        """Read the names of the customers, if the list displays them and the viewer may see them."""
         if "customer" in self.list_display and self._may_view(PersonMatch):
             self._customers = customer_names([self.conversation_of(row) for row in rows])
 
@@ -169,35 +184,42 @@ class CustomerColumn(RecordAdmin):
 
 
 def customer_names(conversations: Collection[Conversation]) -> dict[int, list[str]]:
-    """Return the names of the customers that are matched with iTop persons, by the conversation's primary key."""
-    workspaces = {conversation.pk: conversation.workspace_id for conversation in conversations}
-    participants = Participant.objects.filter(conversation__in=list(workspaces)).order_by("pk")
-    pairs = list(participants.values_list("conversation_id", "contact_id"))
+    """Return the names of the customers of each conversation, by its primary key.
+
+    A customer's name is the name of the iTop person that the contact is matched with. Contacts without a match are
+    left out.
+    """
+    workspace_of = {conversation.pk: conversation.workspace_id for conversation in conversations}
+    participants = Participant.objects.filter(conversation__in=list(workspace_of)).order_by("pk")
+    participations = list(participants.values_list("conversation_id", "contact_id"))
     matches = PersonMatch.objects.filter(
-        workspace__in=set(workspaces.values()), contact_id__in={contact for _, contact in pairs}
+        workspace__in=set(workspace_of.values()), contact_id__in={contact for _, contact in participations}
     )
     rows = matches.values_list("workspace_id", "contact_id", "name")
-    names = {(workspace, contact): name for workspace, contact, name in rows}
-    found: dict[int, list[str]] = {}
-    for conversation, contact in pairs:
-        name = names.get((workspaces[conversation], contact))
+    # A contact ID is unique only within its workspace.
+    name_of = {(workspace, contact): name for workspace, contact, name in rows}
+    customers: dict[int, list[str]] = {}
+    for conversation, contact in participations:
+        name = name_of.get((workspace_of[conversation], contact))
         if name:
-            found.setdefault(conversation, []).append(name)
-    return found
+            customers.setdefault(conversation, []).append(name)
+    return customers
 
 
 class SearchableAdmin(RecordAdmin):
-    """Records that are found by a ticket, a conversation or a person. Every search uses an index."""
+    """An admin whose rows can be searched by a ticket, a conversation or a person. These searches use indexes."""
 
-    # Makes Django display the search field.
+    # Django displays the search field only if this is not empty. `get_search_results` does not use it.
     search_fields = ("pk",)
     search_help_text = (
         "A ticket reference, a conversation ID, or a person (name, e-mail address, iTop ID or Intercom ID)."
     )
-    # A column with a teammate's name. It has no index and is searched only if nothing else is found.
+    # The column with a teammate's name, or "". It has no index, so it is searched only if the text is neither a ticket
+    # nor a conversation nor a person.
     teammate_column = ""
 
     def search_condition(self, found: SearchResult) -> Q:
+        """Return the condition for the rows that belong to the tickets and conversations that were found."""
         if self.teammate_column and not found:
             return Q(**{f"{self.teammate_column}__icontains": found.text})
         return Q(ticket__in=found.tickets) | Q(conversation__in=found.conversations)
@@ -205,9 +227,11 @@ class SearchableAdmin(RecordAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Model], search_term: str
     ) -> tuple[QuerySet[Model], bool]:
-        """Return the rows that match the search text, and whether they may contain duplicates."""
+        """Return the rows that match the search text, and False, because they contain no duplicates."""
         text = " ".join(search_term.replace("\x00", "").strip('"').split())
-        return (queryset.filter(self.search_condition(look_up(text))) if text else queryset), False
+        if text:
+            queryset = queryset.filter(self.search_condition(look_up(text)))
+        return queryset, False
 
     @admin.display(description="in iTop")
     def in_itop(self, row: Any) -> str:
@@ -215,7 +239,7 @@ class SearchableAdmin(RecordAdmin):
 
 
 class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
-    """Records with a conversation and, mostly, a ticket."""
+    """An admin of records that have a conversation and usually a ticket."""
 
     @admin.display(description="workspace", ordering="conversation__workspace")
     def workspace(self, row: Any) -> Workspace:

@@ -1,4 +1,4 @@
-"""Actions on rows: in a list for many rows, on a row's own page for that row."""
+"""Actions on rows. A list offers them for many rows, and a row's own page for that row."""
 
 from __future__ import annotations
 
@@ -17,40 +17,41 @@ from intercom_bridge.wake import EVERYTHING, wake
 
 from .base import MAX_COUNTED, ModelAdmin
 
+# The number of rows that are changed in one transaction.
 BATCH_SIZE = 500
+# The hidden input that tells an action that it was started on a row's own page.
 FROM_ROW_PAGE = "_row"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowAction:
-    """An action of an admin: its texts and functions.
+    """An action of an admin, which Django calls like a method of that admin: its texts and functions."""
 
-    `eligible` narrows a queryset to the rows that can be changed, `change` changes a queryset for the user with this
-    name, and `history` is recorded in the history of each row. `done` and `refused` complete "3 deliveries …" in the
-    messages to the user.
-    """
-
-    # Django reads these two, as from a function.
+    # Django reads these two attributes of every action.
     short_description: str
     allowed_permissions: ClassVar[tuple[str, ...]] = ("act",)
+    # Narrows a queryset to the rows that the action can change.
     eligible: Callable[[Any], QuerySet[Any]]
+    # Changes the rows of a queryset. The second argument is the user's name.
     change: Callable[[Any, str], int]
+    # The entry in the history of each changed row.
     history: str
+    # Complete the messages "3 deliveries <done>" and "3 deliveries unchanged: <refused>".
     done: str
     refused: str
 
-    def __call__(self, page: RowActionsAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        page.run_action(request, queryset, self)
+    def __call__(self, admin: RowActionsAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        admin.run_action(request, queryset, self)
 
 
 class RowActionsAdmin(ModelAdmin):
-    """Actions that are offered in the list and, where they apply, on a row's own page.
+    """An admin whose actions are also buttons on a row's own page. A button is displayed only if the action applies.
 
-    They require the permission to change the model, also where the admin does not allow rows to be edited.
+    The actions require the permission to change the model, even if the admin itself is read-only.
     """
 
     change_form_template = "admin/intercom_bridge/row_with_actions.html"
-    # Actions that cannot be undone, whose buttons are red.
+    # The names of actions that cannot be undone. Their buttons are red.
     dangerous_actions: tuple[str, ...] = ()
 
     def has_act_permission(self, request: HttpRequest) -> bool:
@@ -67,18 +68,21 @@ class RowActionsAdmin(ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _buttons(self, request: HttpRequest, row: Any) -> Iterator[tuple[str, str, bool]]:
-        """Yield the actions that can change the row: name, label, and whether the button is red."""
-        rows = self.model._default_manager.filter(pk=row.pk)
-        for name, allowed in self.get_actions(request).items():
-            if allowed and name in (self.actions or ()):
-                action, _name, label = allowed
-                if not isinstance(action, RowAction) or action.eligible(rows).exists():
-                    yield name, label, name in self.dangerous_actions
+        """Yield the name and the label of each action that can change the row, and whether its button is red."""
+        row_as_queryset = self.model._default_manager.filter(pk=row.pk)
+        for name, permitted_action in self.get_actions(request).items():
+            # Leave out Django's own actions, such as the deletion of the selected rows.
+            if permitted_action is None or name not in (self.actions or ()):
+                continue
+            action, _, label = permitted_action
+            if isinstance(action, RowAction) and not action.eligible(row_as_queryset).exists():
+                continue
+            yield name, label, name in self.dangerous_actions
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        """Return to the row's page after an action that was started there."""
+        """Run the selected action. If it was started on a row's page, return to that page."""
         response: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
         if isinstance(response, HttpResponseRedirect) and FROM_ROW_PAGE in request.POST:
             name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
@@ -86,45 +90,47 @@ class RowActionsAdmin(ModelAdmin):
         return response
 
     def run_action(self, request: HttpRequest, selected: QuerySet[Any], action: RowAction) -> None:
-        """Change the eligible rows among those selected, report how many, and wake a worker."""
-        # As many as the list counts and "select all" promises.
-        keys = list(selected.values_list("pk", flat=True)[:MAX_COUNTED])
-        count = sum(
-            self._run_batch(request, keys[start : start + BATCH_SIZE], action)
-            for start in range(0, len(keys), BATCH_SIZE)
-        )
-        if count:
+        """Change those selected rows that are eligible, tell the user how many were changed, and wake a worker."""
+        # The list counts at most MAX_COUNTED rows, so "select all" promises no more than that.
+        row_ids = list(selected.values_list("pk", flat=True)[:MAX_COUNTED])
+        changed_count = 0
+        for start in range(0, len(row_ids), BATCH_SIZE):
+            changed_count += self._run_batch(request, row_ids[start : start + BATCH_SIZE], action)
+        if changed_count:
             transaction.on_commit(lambda: wake(EVERYTHING))
-            self.message_user(request, f"{self._counted(count)} {action.done}", messages.SUCCESS)
-        if unchanged := len(keys) - count:
-            text = f"{self._counted(unchanged)} unchanged: {action.refused}"
+            self.message_user(request, f"{self._with_noun(changed_count)} {action.done}", messages.SUCCESS)
+        if unchanged_count := len(row_ids) - changed_count:
+            text = f"{self._with_noun(unchanged_count)} unchanged: {action.refused}"
             self.message_user(request, text, messages.WARNING)
 
-    def _run_batch(self, request: HttpRequest, keys: list[Any], action: RowAction) -> int:
+    def _run_batch(self, request: HttpRequest, row_ids: list[Any], action: RowAction) -> int:
+        """Change the eligible rows and record it in their history, in one transaction. Return their number."""
         all_rows: QuerySet[Any] = self.model._default_manager.all()
         related: Any = self.list_select_related
         with transaction.atomic():
-            # Locked, so that the history records exactly what was changed.
-            rows = list(
+            # Lock the rows. Otherwise a worker could change them in the meantime, and the history would be wrong.
+            eligible_rows = list(
                 action.eligible(all_rows)
-                .filter(pk__in=keys)
+                .filter(pk__in=row_ids)
                 .select_related(*related)
                 .defer(*self.list_defer)
                 .select_for_update(of=("self",))
             )
-            if rows:
-                changed = all_rows.filter(pk__in=[row.pk for row in rows])
-                action.change(changed, request.user.get_username())
-                LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, action.history)  # type: ignore[arg-type]
-        return len(rows)
+            if eligible_rows:
+                eligible_ids = [row.pk for row in eligible_rows]
+                action.change(all_rows.filter(pk__in=eligible_ids), request.user.get_username())
+                user_id: Any = request.user.pk
+                LogEntry.objects.log_actions(user_id, eligible_rows, CHANGE, action.history)
+        return len(eligible_rows)
 
-    def _counted(self, count: int) -> str:
-        name = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
-        return f"{count} {name}"
+    def _with_noun(self, count: int) -> str:
+        """Return for example "1 delivery" or "3 deliveries"."""
+        noun = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
+        return f"{count} {noun}"
 
 
 class RetriableAdmin(RowActionsAdmin):
-    """Failed rows can be retried as long as their contents are stored."""
+    """An admin whose failed rows can be retried as long as their contents are stored."""
 
     actions: tuple[str, ...] | None = ("retry",)
     retry = RowAction(

@@ -1,5 +1,7 @@
-"""The page that explains which workspace serves a person, and counts the people of each scope."""
+"""The page that explains which workspaces serve a person, and counts the people in each scope."""
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -18,7 +20,7 @@ PAGE = "intercom_bridge_workspace_scopes"
 
 
 class PersonForm(forms.Form):
-    """The person to look up."""
+    """The form with the person to look up."""
 
     who = forms.CharField(
         label="Person",
@@ -30,30 +32,35 @@ class PersonForm(forms.Form):
 
 
 class ScopeTesterAdmin(ModelAdmin):
-    """The part of the workspace admin that tests scopes."""
+    """The part of the workspace admin with the page that tests scopes."""
 
     def get_urls(self) -> list[URLPattern]:
         page = path("scopes/", self.admin_site.admin_view(self.scopes), name=PAGE)
         return [page, *super().get_urls()]
 
     def scopes(self, request: HttpRequest) -> HttpResponse:
-        """Display the form, and the requested report for each iTop."""
+        """Display the form and, if the user has asked for it, a report for each iTop.
+
+        With "count" in the address, the report contains the number of people in each scope. With "who", it contains the
+        persons that match this text, and whether each workspace serves them.
+        """
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = PersonForm(request.GET) if "who" in request.GET else PersonForm()
-        counted = "count" in request.GET
+        is_count = "count" in request.GET
+        itops = ItopInstance.objects.all()
         reports = []
-        if counted or form.is_valid():
-            text = "" if counted else form.cleaned_data["who"]
-            reports = [_report(itop, text) for itop in ItopInstance.objects.all()]
-        return self.page(request, "scopes.html", "Scope test", form=form, reports=reports, counted=counted)
+        if is_count:
+            reports = [_report(itop, "counts", partial(count_scopes, itop)) for itop in itops]
+        elif form.is_valid():
+            who = form.cleaned_data["who"]
+            reports = [_report(itop, "people", partial(report_people, who, itop)) for itop in itops]
+        return self.page(request, "scopes.html", "Scope test", form=form, reports=reports, counted=is_count)
 
 
-def _report(itop: ItopInstance, text: str) -> dict[str, Any]:
-    """Return the people in one iTop, or the size of each scope if the text is empty, or a problem."""
+def _report(itop: ItopInstance, name: str, read: Callable[[], Iterable[Any]]) -> dict[str, Any]:
+    """Return the template's variables for one iTop: what `read` returns under this name, or iTop's error."""
     try:
-        if text:
-            return {"itop": itop, "people": list(report_people(text, itop))}
-        return {"itop": itop, "counts": list(count_scopes(itop))}
+        return {"itop": itop, name: list(read())}
     except (ItopError, SecretDecryptionError) as error:
         return {"itop": itop, "problem": str(error)}

@@ -1,4 +1,4 @@
-"""Search records by a reference, an ID or a person. Every query uses an index."""
+"""Find what a search text in the admin refers to: a ticket, a conversation or a person. The queries use indexes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +18,17 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.tickets.search import reference_spellings
 
-# The newest of each kind.
+# The most rows of each kind that a search considers. The newest are used.
 MAX_RESULTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """Primary keys that belong to the text. `conversations` are those with that ID and those of that person."""
+    """The primary keys of what a search text refers to. A result without tickets and conversations is false.
+
+    `tickets` have this reference. `conversations` have the text as ID or belong to a person whom the text names.
+    `workspaces` are all workspaces.
+    """
 
     text: str
     tickets: tuple[int, ...]
@@ -35,20 +39,20 @@ class SearchResult:
         return bool(self.tickets or self.conversations)
 
     def linked_conversations(self) -> list[int]:
-        """Return the conversations, and those that are linked to the tickets."""
+        """Return `conversations`, and the conversations that are linked to `tickets`."""
         linked = TicketLink.objects.filter(ticket__in=self.tickets).values_list("conversation_id", flat=True)
         return [*self.conversations, *linked[:MAX_RESULTS]]
 
     def conversation_ids(self) -> set[str]:
-        """Return the Intercom IDs of the linked conversations, and the text itself."""
-        rows = Conversation.objects.filter(pk__in=self.linked_conversations())
-        return {self.text, *rows.values_list("conversation_id", flat=True)}
+        """Return the Intercom IDs of `linked_conversations`, and the text itself, which may be such an ID."""
+        conversations = Conversation.objects.filter(pk__in=self.linked_conversations())
+        return {self.text, *conversations.values_list("conversation_id", flat=True)}
 
 
 def look_up(text: str) -> SearchResult:
-    """Return the rows for a ticket reference, a conversation ID, or a person's name, address or ID."""
+    """Return what a text refers to: a ticket reference, a conversation ID, or a person's name, e-mail address or ID."""
     workspaces = tuple(Workspace.objects.order_by().values_list("pk", flat=True))
-    # The index begins with the workspace.
+    # Filter by all workspaces too, because the index on conversation IDs begins with the workspace.
     by_id = Conversation.objects.filter(workspace__in=workspaces, conversation_id=text)
     return SearchResult(
         text=text,
@@ -59,31 +63,43 @@ def look_up(text: str) -> SearchResult:
 
 
 def find_people(text: str) -> QuerySet[PersonMatch]:
-    """Return the matches with this e-mail address, iTop ID or name, or else those whose name contains the text."""
+    """Return the matches of the persons with this e-mail address, iTop ID or name.
+
+    If no person has exactly this name, return the matches of those whose name contains the text.
+    """
     matches = PersonMatch.objects.order_by("-pk")
     if "@" in text:
         return matches.filter(Exact(Upper("email"), Upper(Value(text))))
     if text.isascii() and text.isdigit():
         # Longer numbers do not fit a database column.
         return matches.filter(person_id=int(text)) if len(text) < 19 else matches.none()
-    named = matches.filter(Exact(Upper("name"), Upper(Value(text))))
-    # The first or the last name alone has no index, so it is looked for only if no one is called that.
-    return named if named.exists() else matches.filter(name__icontains=text)
+    exactly_named = matches.filter(Exact(Upper("name"), Upper(Value(text))))
+    if exactly_named.exists():
+        return exactly_named
+    # A part of the name has no index, so this search is slower.
+    return matches.filter(name__icontains=text)
 
 
 def _conversations_of_person(text: str) -> tuple[int, ...]:
+    """Return the conversations in which a person takes part, and those with a ticket created for the person.
+
+    The text is the person's name, e-mail address or iTop ID, or an Intercom contact ID.
+    """
     matches = list(find_people(text).values_list("contact_id", "itop", "person_id")[:MAX_RESULTS])
-    contacts = {text, *(contact for contact, _, _ in matches)}
-    participants = Participant.objects.filter(contact_id__in=contacts).order_by("-pk")
-    found = tuple(participants.values_list("conversation_id", flat=True)[:MAX_RESULTS])
-    # A conversation may lack its participants. Its ticket still names the person as caller.
-    people = {(itop, person) for _, itop, person in matches}
-    created = TicketCreation.objects.filter(caller_id__in={person for _, person in people}).order_by("-pk")
-    callers = created.values_list("conversation_id", "conversation__workspace__itop", "caller_id")
-    return (
-        *found,
-        *(conversation for conversation, itop, person in callers[:MAX_RESULTS] if (itop, person) in people),
+    contact_ids = {text, *(contact_id for contact_id, _, _ in matches)}
+    participants = Participant.objects.filter(contact_id__in=contact_ids).order_by("-pk")
+    conversations = list(participants.values_list("conversation_id", flat=True)[:MAX_RESULTS])
+    # The participants of a conversation may not be stored. A ticket created there has the person as caller.
+    people = {(itop, person_id) for _, itop, person_id in matches}
+    creations = TicketCreation.objects.filter(caller_id__in={person_id for _, person_id in people})
+    callers = creations.order_by("-pk").values_list(
+        "conversation_id", "conversation__workspace__itop", "caller_id"
     )
+    for conversation, itop, caller_id in callers[:MAX_RESULTS]:
+        # The same ID is another person in another iTop.
+        if (itop, caller_id) in people:
+            conversations.append(conversation)
+    return tuple(conversations)
 
 
 def _newest(rows: QuerySet[Any]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The form of rows with secrets, which can be entered or removed and are never displayed."""
+"""A form for rows with secrets. Secrets can be entered and removed, but are never displayed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from .time_zones import TimeZoneSelect
 
 @dataclass(frozen=True)
 class SecretChange:
-    """The user's change of a secret: a new text, removal, or neither. The repr does not contain the text."""
+    """What the user did with a secret in the form: entered a new one, selected "Remove", or neither."""
 
+    # "" if no new secret was entered.
     text: str = field(repr=False)
     remove: bool
 
@@ -28,16 +29,14 @@ class SecretChange:
 
 
 class SecretInput(forms.Widget):
-    """A password input that is always empty, the stored secret's hint, and a checkbox to remove the secret.
-
-    `is_entered`: the secret was entered before, but could not be saved yet.
-    """
+    """A password input that is always empty, with a hint at the stored secret, and a checkbox to remove it."""
 
     template_name = "admin/intercom_bridge/secret_input.html"
+    # Whether the user has entered a secret in an earlier submission that was not saved. The page says so.
     is_entered = False
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the context with the hint, without the value."""
+        """Return the template's context. It contains the secret's hint, but not the secret itself."""
         context = super().get_context(name, None, attrs)
         context["hint"] = value.hint if isinstance(value, Secret) else ""
         context["remove_name"] = f"{name}-remove"
@@ -51,7 +50,7 @@ class SecretInput(forms.Widget):
         return name not in data and f"{name}-remove" not in data
 
     def use_required_attribute(self, _initial: Any) -> bool:
-        """Return False: an empty input keeps the stored secret."""
+        """Return False, because an empty input is allowed: it keeps the stored secret."""
         return False
 
 
@@ -61,25 +60,25 @@ class SecretFormField(forms.Field):
     widget = SecretInput
 
     def __init__(self, **kwargs: Any) -> None:
-        """Create the field without the hidden initial value, which would put the secret into the page."""
+        """Create the field. Never add a hidden input with the initial value: the page would contain the secret."""
         kwargs.pop("max_length", None)
         kwargs["show_hidden_initial"] = False
         super().__init__(**kwargs)
 
     def bound_data(self, _data: Any, initial: Any) -> Any:
-        """Return the stored value: after an error, a typed secret is not sent back to the browser."""
+        """Return the stored secret for the redisplayed form. An entered secret is not sent back to the browser."""
         return initial
 
     def has_changed(self, _initial: Any, data: Any) -> bool:
         return bool(data)
 
     def clean(self, value: Any) -> SecretChange:
-        """Return the change, or raise ValidationError."""
+        """Return the change. Raise ValidationError if it contradicts itself or cannot be a secret."""
         change: SecretChange = value
         if self.required and not change.text:
             raise ValidationError(self.error_messages["required"], code="required")
         if change.text and change.remove:
-            raise ValidationError("Either enter a new secret or select “remove”, not both.")
+            raise ValidationError("Either enter a new secret or select “Remove”, not both.")
         if any(char.isspace() or not char.isprintable() for char in change.text):
             raise ValidationError("The secret contains spaces or control characters. Copy it again.")
         return change
@@ -94,7 +93,7 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the s
         widgets = {"time_zone": TimeZoneSelect}
 
     def clean(self) -> dict[str, Any]:
-        """Replace each SecretChange by the secret to be stored."""
+        """Replace each SecretChange in the cleaned data by the Secret to be stored."""
         cleaned = super().clean() or self.cleaned_data
         for name, form_field in self.fields.items():
             if not isinstance(form_field, SecretFormField) or name not in cleaned:

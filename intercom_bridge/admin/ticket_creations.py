@@ -1,4 +1,4 @@
-"""The admin of ticket creations: one submission of the create form."""
+"""The admin of ticket creations. A ticket creation is one submission of the create form."""
 
 from django.contrib import admin
 
@@ -14,7 +14,7 @@ from .row_actions import RowAction, RowActionsAdmin
 
 @admin.register(TicketCreation)
 class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
-    """Unfinished creations can be retried immediately."""
+    """The admin in which unfinished creations are retried immediately."""
 
     list_display = (
         "created",
@@ -33,7 +33,7 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
         eligible=TicketCreationQuerySet.waiting,
         change=lambda rows, _: rows.release_postponed(),
         history="Retried.",
-        done="will be retried as soon as iTop can no longer be executing the previous attempt.",
+        done="will be retried as soon as iTop cannot be executing the previous attempt any more.",
         refused="only unfinished creations can be retried.",
     )
     list_filter = ("state", ReasonFilter, "created_at", WORKSPACE_FILTER)

@@ -1,4 +1,4 @@
-"""The admin of changes in iTop, and what became of each in each conversation."""
+"""The admin of changes in iTop, with the outcome of each change in each linked conversation."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -35,7 +35,10 @@ class OutcomeFilter(admin.SimpleListFilter):
 
 @admin.register(TicketEvent)
 class TicketEventAdmin(ConversationRecordAdmin):
-    """One row per change and conversation. A message that failed is retried on its own page."""
+    """The admin of changes in iTop, one row per change and conversation.
+
+    If the message about a change has failed, it is retried on the message's own page.
+    """
 
     seen = datetime_column("created_at", "seen")
     list_display = ("seen", "kind", "change", "ticket", "outcome", "reason_text")
@@ -49,28 +52,28 @@ class TicketEventAdmin(ConversationRecordAdmin):
         section(
             "In Intercom",
             ("outcome", "reason_text", "reopened"),
-            description="Changes saved together in iTop are reported in one message. "
-            "If it failed, retry it on the message's page.",
+            description="Changes that were saved together in iTop are reported in one message. If the message failed, "
+            "retry it on the message's own page.",
         ),
     )
 
-    _words: Mapping[int, str] = {}
+    # The first words of each change's text, by the primary key of the row.
+    _first_words: Mapping[int, str] = {}
 
     def prepare_rows(self, rows: Iterable[TicketEvent]) -> None:
-        """Read the beginnings of the page's texts, in addition to the customers."""
+        """Read the customers' names and, if the viewer may read messages, the first words of the texts."""
         super().prepare_rows(rows)
         if self.may_read:
-            texts = TicketEvent.objects.filter(pk__in=[row.pk for row in rows]).values_list(
-                "pk", Substr("content", 1, 1000)
-            )
-            self._words = {pk: first_words(text) for pk, text in texts if text}
+            events = TicketEvent.objects.filter(pk__in=[row.pk for row in rows])
+            texts = events.values_list("pk", Substr("content", 1, 1000))
+            self._first_words = {pk: first_words(text) for pk, text in texts if text}
 
     @admin.display(description="change", ordering="author_name")
     def change(self, event: TicketEvent) -> str:
-        """Return who changed what and, for those who may read messages, the first words."""
+        """Return the author and the old and new value. If the viewer may read messages, add the first words."""
         values = f"{event.before or '–'} → {event.after or '–'}" if event.before or event.after else ""
         summary = ", ".join(filter(None, (event.author_name, values))) or "-"
-        return with_words(summary, self._words.get(event.pk))
+        return with_words(summary, self._first_words.get(event.pk))
 
     @admin.display(description="outcome", ordering="message__state")
     def outcome(self, event: TicketEvent) -> str:
@@ -81,9 +84,10 @@ class TicketEventAdmin(ConversationRecordAdmin):
 
     @admin.display(description="reason")
     def reason_text(self, event: TicketEvent) -> str:
-        """Return why it was not reported, or why its message waits or failed."""
-        row = event if event.reason_code or event.message is None else event.message
-        return self.reason(row.reason_code, row.reason_detail)
+        """Return why the change was not reported, or why the message about it is waiting or has failed."""
+        if event.message is not None and not event.reason_code:
+            return self.reason(event.message.reason_code, event.message.reason_detail)
+        return self.reason(event.reason_code, event.reason_detail)
 
     @admin.display(description="text")
     def text(self, event: TicketEvent) -> str:

@@ -31,13 +31,13 @@ compare_action = partial(
     short_description="Compare with Intercom now",
     history="Comparison with Intercom requested.",
     done="will be compared with Intercom now. Messages that the bridge missed are written.",
-    refused="only where the sync is on can messages be missing.",
+    refused="only conversations whose sync is on can be compared.",
 )
 
 
 @admin.register(Ticket)
 class TicketAdmin(SearchableAdmin):
-    """A ticket's page leads to everything that was written to it."""
+    """The admin of tickets. A ticket's page links to everything that the bridge wrote to the ticket."""
 
     known = datetime_column("created_at", "known since")
     gone = datetime_column("gone_at", "gone since")
@@ -53,13 +53,14 @@ class TicketAdmin(SearchableAdmin):
             "Messages",
             ("deliveries", "changes_in_itop", "check_at"),
             description="A few minutes after each write, the bridge verifies that the entry is still in the "
-            "log: it is lost if someone saves the ticket at the same moment.",
+            "ticket's log. iTop loses the entry if someone saves the ticket at the same moment.",
         ),
     )
 
     def search_condition(self, found: SearchResult) -> Q:
-        linked = TicketLink.objects.filter(conversation__in=found.conversations)
-        return Q(pk__in=[*found.tickets, *linked.values_list("ticket_id", flat=True)])
+        """Return the condition for the tickets that were found, and for those linked to the conversations found."""
+        links = TicketLink.objects.filter(conversation__in=found.conversations)
+        return Q(pk__in=[*found.tickets, *links.values_list("ticket_id", flat=True)])
 
     @admin.display(description="in iTop")
     def in_itop(self, ticket: Ticket) -> str:
@@ -67,24 +68,32 @@ class TicketAdmin(SearchableAdmin):
 
     @admin.display(description="linked conversations")
     def links(self, ticket: Ticket) -> str:
-        rows = TicketLink.objects.filter(ticket=ticket).select_related("conversation").order_by("pk")
-        return stacked(self.record_link(row.conversation) for row in rows)
+        links = TicketLink.objects.filter(ticket=ticket).select_related("conversation").order_by("pk")
+        return stacked(self.record_link(link.conversation) for link in links)
 
     @admin.display(description="unlinked conversations")
     def removed_links(self, ticket: Ticket) -> str:
-        rows = LinkRemoval.objects.filter(ticket=ticket).select_related("conversation").order_by("pk")
+        removals = LinkRemoval.objects.filter(ticket=ticket).select_related("conversation").order_by("pk")
         return stacked(
-            self.record_link(row, f"{row.conversation}{', undone' if row.undone_at else ''}") for row in rows
+            self.record_link(removal, f"{removal.conversation}{undone_suffix(removal)}")
+            for removal in removals
         )
 
     @admin.display(description="created by")
     def creations(self, ticket: Ticket) -> str:
-        rows = TicketCreation.objects.filter(ticket=ticket).order_by("pk")
-        return stacked(self.record_link(row, row.admin_name or row.form_key) for row in rows)
+        creations = TicketCreation.objects.filter(ticket=ticket).order_by("pk")
+        return stacked(
+            self.record_link(creation, creation.admin_name or creation.form_key) for creation in creations
+        )
+
+
+def undone_suffix(removal: LinkRemoval) -> str:
+    """Return ", undone" if a teammate has undone the removal of the link, otherwise ""."""
+    return ", undone" if removal.undone_at else ""
 
 
 class _LinkAdmin(ConversationRecordAdmin):
-    """Records with a ticket and a conversation that are, or were, linked."""
+    """The base of the admins of links and of removed links."""
 
     list_select_related = ("ticket__itop", "conversation__workspace")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a teammate's name."
@@ -101,7 +110,7 @@ class _LinkAdmin(ConversationRecordAdmin):
 
 @admin.register(TicketLink)
 class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
-    """Linked conversations can be compared with Intercom."""
+    """The admin of links. Linked conversations can be compared with Intercom."""
 
     linked = datetime_column("created_at", "linked")
     list_display = (
@@ -117,9 +126,9 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
     actions = ("compare",)
     compare = compare_action(
         eligible=TicketLinkQuerySet.syncing,
-        change=lambda rows, _: Conversation.objects.filter(pk__in=rows.values("conversation")).compare_within(
-            0
-        ),
+        change=lambda links, _: Conversation.objects.filter(
+            pk__in=links.values("conversation")
+        ).compare_within(0),
     )
     list_filter = ("sync_on", "created_at", WORKSPACE_FILTER)
     teammate_column = "linked_by"
@@ -135,7 +144,7 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
 
 @admin.register(LinkRemoval)
 class LinkRemovalAdmin(_LinkAdmin):
-    """Links that a teammate removed."""
+    """The admin of links that a teammate removed."""
 
     unlinked = datetime_column("unlinked_at", "unlinked")
     undone = datetime_column("undone_at", "undone")
@@ -155,7 +164,7 @@ class LinkRemovalAdmin(_LinkAdmin):
 
 @admin.register(CachedTickets)
 class CachedTicketsAdmin(SearchableAdmin):
-    """Ticket lists that the panel displays if iTop does not respond."""
+    """The admin of the ticket lists that the panel displays if iTop does not respond."""
 
     fetched = datetime_column("at", "fetched")
     list_display = ("fetched", "person_id", "conversation_id", "workspace", "more")
@@ -168,7 +177,7 @@ class CachedTicketsAdmin(SearchableAdmin):
         section(
             "Response from iTop",
             ("rows_json", "more"),
-            description="The panel displays it if iTop does not respond. It is deleted after a few days.",
+            description="The panel displays this response if iTop does not respond. It is deleted after a few days.",
         ),
     )
 

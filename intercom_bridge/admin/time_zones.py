@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.utils.choices import flatten_choices
 
-# Without the aliases of single countries (like US/Pacific) and offsets whose sign is inverted (like Etc/GMT+5).
+# The regions in the list. Aliases such as US/Pacific are omitted, and so are names such as Etc/GMT+5, whose sign is the
+# opposite of the usual one.
 REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
 
 
@@ -23,7 +24,7 @@ def time_zone_choices() -> tuple[tuple[str, Any], ...]:
 
 
 class TimeZoneSelect(forms.Select):
-    """A select of time zones. A current value that is not in the list is added to it."""
+    """A pick list of time zones. If the stored time zone is not in the list, it is added."""
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
         super().__init__(attrs, choices=time_zone_choices())
@@ -31,7 +32,8 @@ class TimeZoneSelect(forms.Select):
     def optgroups(
         self, name: str, value: list[Any], attrs: dict[str, Any] | None = None
     ) -> list[tuple[str | None, list[dict[str, Any]], int | None]]:
-        """Return the options, with the current value among them."""
-        if value and value[0] and value[0] not in dict(flatten_choices(self.choices)):
-            self.choices = [(value[0], value[0]), *time_zone_choices()]
+        """Return the options, which always include the stored time zone."""
+        stored_zone = value[0] if value else ""
+        if stored_zone and stored_zone not in dict(flatten_choices(self.choices)):
+            self.choices = [(stored_zone, stored_zone), *time_zone_choices()]
         return super().optgroups(name, value, attrs)

@@ -1,4 +1,4 @@
-"""The admin of webhook events: notifications from Intercom, as received."""
+"""The admin of webhook events. A webhook event is a notification from Intercom as the bridge received it."""
 
 from django.contrib import admin
 from django.db.models import Q
@@ -38,14 +38,17 @@ class WebhookEventAdmin(RetriableAdmin, SearchableAdmin):
 
     @admin.display(description="conversation")
     def conversation(self, event: WebhookEvent) -> str:
+        """Return links to the conversation in the admin and in Intercom.
+
+        A conversation that the bridge has not stored has only the link to Intercom.
+        """
         if not event.conversation_id:
             return NOTHING
-        here = Conversation(workspace=event.workspace, conversation_id=event.conversation_id)
-        known = Conversation.objects.filter(workspace=event.workspace, conversation_id=event.conversation_id)
-        row = known.first()
-        return stacked(
-            [self.record_link(row) if row else "No ticket was ever linked to it.", intercom_link(here)]
-        )
+        same_id = {"workspace": event.workspace, "conversation_id": event.conversation_id}
+        stored = Conversation.objects.filter(**same_id).first()
+        in_admin = self.record_link(stored) if stored else "No ticket was ever linked to this conversation."
+        in_intercom = intercom_link(Conversation(**same_id))
+        return stacked([in_admin, in_intercom])
 
     @admin.display(description="payload")
     def payload(self, event: WebhookEvent) -> str:

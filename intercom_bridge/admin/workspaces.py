@@ -1,4 +1,4 @@
-"""The admin of workspaces, with the page that connects a new one."""
+"""The admin of workspaces, with the page that connects a new workspace."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ from intercom_bridge.wake import EVERYTHING, wake
 from .base import columns_of, section
 from .connect import ConnectForm, entered_secrets, forget_secrets, keep_secrets, save_new
 from .connection_test import ConnectionTestAdmin, worst_first
-from .display import datetime_text, problem, stacked
+from .display import datetime_text, stacked, warning
 from .event_rules import EventRulesAdmin
 from .scope_tester import PAGE as SCOPES_PAGE
 from .scope_tester import ScopeTesterAdmin
@@ -37,26 +37,26 @@ CONNECT_PAGE = "intercom_bridge_workspace_connect"
 
 
 class WorkspaceForm(SecretsForm):
-    """The form of a workspace, which also checks the names of hosts."""
+    """The form of a workspace. It also checks the host names from which files may be downloaded."""
 
     def clean_file_hosts(self) -> str:
-        """Return the host names in their normalized form, one per line. *.example.com stands for all subdomains."""
-        names = []
+        """Return the host names without duplicates, normalized, one per line. A name may begin with the wildcard *."""
+        host_names = []
         for entry in str(self.cleaned_data.get("file_hosts") or "").split():
-            prefix = "*." if entry.startswith("*.") else ""
+            wildcard = "*." if entry.startswith("*.") else ""
             try:
-                names.append(prefix + normalize_host(entry.removeprefix("*.")))
+                host_names.append(wildcard + normalize_host(entry.removeprefix("*.")))
             except ValueError as error:
                 text = (
                     f"“{entry}” is not a host name. Write names such as files.example.com or *.example.com."
                 )
                 raise ValidationError(text) from error
-        return "\n".join(dict.fromkeys(names))
+        return "\n".join(dict.fromkeys(host_names))
 
 
 @admin.register(Workspace)
 class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
-    """Workspaces are connected, edited and tested here."""
+    """The admin in which workspaces are connected, edited and tested."""
 
     change_form_template = "admin/intercom_bridge/workspace.html"
     form = WorkspaceForm
@@ -86,9 +86,9 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
                 "previous_client_secret_until",
                 "previous_client_secret_used_at",
             ),
-            description="Secrets are encrypted and never displayed again. To rotate the client secret, enter "
-            "the current one as the previous secret with an end date, and the new one as the client secret. "
-            "Remove the previous secret once Intercom has stopped using it.",
+            description="Secrets are stored encrypted and never displayed again. To rotate the client secret, enter "
+            "the current secret as the previous client secret, with an end date, and the new secret as the client "
+            "secret. Remove the previous secret once Intercom has stopped using it.",
         ),
         section(
             "iTop",
@@ -113,24 +113,26 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         section(
             "Data retention",
             ("keep_payloads_days", "keep_failed_payloads_days"),
-            description="Message texts are deleted here after this time, not in iTop or Intercom. A record "
-            "that they were written is kept, so that no message is written twice.",
+            description="After this time, the bridge deletes the texts of messages in its own database. The texts in "
+            "iTop and Intercom stay. The bridge keeps a record that each message was written, so no message is "
+            "written twice.",
         ),
     )
 
     class Media:
-        """The script of the copy buttons."""
+        """The script that adds copy buttons."""
 
         js = ("intercom_bridge/copy.js",)
 
     @admin.display(description="connection")
     def connection(self, workspace: Any) -> str:
-        """Return the state of the connections to Intercom and to iTop, from the database only."""
+        """Return the last known state of the connections to Intercom and to iTop. No request is sent."""
         return stacked((_intercom_state(workspace), _itop_state(workspace.itop)))
 
     @admin.display(description="addresses")
     def addresses(self, workspace: Workspace | None) -> str:
-        names = (
+        """Return the addresses and topics to enter in Intercom. `workspace` is None while it is being connected."""
+        url_names = (
             ("Canvas Kit, For teammates, Initialize URL", "canvas-initialize"),
             ("Canvas Kit, For teammates, Submit URL", "canvas-submit"),
             ("Webhooks, Endpoint URL", "webhooks-intercom"),
@@ -138,7 +140,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         return render_to_string(
             "admin/intercom_bridge/addresses.html",
             {
-                "rows": [(label, f"{settings.PUBLIC_URL}{reverse(name)}") for label, name in names],
+                "rows": [(label, f"{settings.PUBLIC_URL}{reverse(name)}") for label, name in url_names],
                 "topics": FOLLOWED_TOPICS,
                 "missing": workspace.missing_topics(FOLLOWED_TOPICS) if workspace and workspace.pk else [],
                 "is_https": settings.PUBLIC_URL.startswith("https://"),
@@ -159,11 +161,14 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Redirect to the page that connects a workspace, which has the same fields and tests them."""
+        """Redirect to the page that connects a workspace. It replaces Django's page for adding a row."""
         return HttpResponseRedirect(reverse(f"admin:{CONNECT_PAGE}", current_app=self.admin_site.name))
 
     def connect(self, request: HttpRequest) -> HttpResponse:
-        """Display the page that connects a workspace, and save the submitted rows."""
+        """Display the page that connects a workspace. On a valid POST, save the workspace, its iTop and its profile.
+
+        Unless the user selected "Save anyway", the connection is tested first, and problems prevent the saving.
+        """
         if not self.has_add_permission(request):
             raise PermissionDenied
         is_submitted = request.method == "POST"
@@ -177,12 +182,13 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         if is_submitted and form.is_valid():
             workspace = form.build()
             if SAVE_ANYWAY not in request.POST:
-                problems = _problems(workspace)
+                problems = _find_problems(workspace)
             if not problems:
                 return self._save_new_workspace(request, workspace)
-        entered = ""
+        # Nothing was saved. Keep the entered secrets, so the user need not enter them again.
+        secrets_key = ""
         if is_submitted:
-            entered = keep_secrets(request, form)
+            secrets_key = keep_secrets(request, form)
         else:
             forget_secrets(request)
         return self.page(
@@ -191,17 +197,17 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
             "Connect a workspace",
             form=form,
             addresses=self.addresses(None),
-            entered=entered,
+            entered=secrets_key,
             problems=problems,
         )
 
     def _save_new_workspace(self, request: HttpRequest, workspace: Workspace) -> HttpResponse:
-        """Save a workspace that was just connected, and its iTop, and continue with the connection test."""
+        """Save a new workspace, and its iTop and profile if they are new. Redirect to the connection test."""
         for row in save_new(workspace):
             self.log_addition(request, row, "Connected.")
         forget_secrets(request)
         if not self.has_change_permission(request, workspace):
-            # This user may not open the connection test.
+            # The connection test requires this permission.
             self.message_user(request, f"{workspace} was saved.", messages.SUCCESS)
             return self.response_post_save_add(request, workspace)
         text = f"{workspace} was saved. Select “Test now” to check everything else."
@@ -209,16 +215,20 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
-        """Save the edited columns. A workspace that was enabled is compared with Intercom."""
-        # Only the edited columns: since the page was opened, keys may have been rotated or the use of a secret noted.
+        """Save the edited columns. If the workspace was enabled, look for messages that it missed while disabled."""
+        # Save only the edited columns. The others may have changed since the page was opened: the encryption keys may
+        # have been rotated, or the time when a secret was last used may have been stored.
         changed = columns_of(obj, form.changed_data)
-        if {"itop_id", "itop", "profile_id", "profile"} & set(changed):
+        if {"itop", "profile"} & changed:
+            # Another ticket class: a worker detects whether it has the attributes of Combodo's extension.
             obj.has_intercom_attributes = None
-            changed = {*changed, "has_intercom_attributes"}
+            changed.add("has_intercom_attributes")
         obj.save(update_fields={*changed, *obj.reset_use(changed)})
-        if {"itop", "scope"} & set(form.changed_data) and (problem := scope_problem(obj)):
-            text = f"The scope was saved, but until it is corrected, the panel serves no one: {problem}"
-            self.message_user(request, text, messages.WARNING)
+        if {"itop", "scope"} & changed:
+            problem = scope_problem(obj)
+            if problem:
+                text = f"The scope was saved, but the panel serves nobody until the scope is corrected: {problem}"
+                self.message_user(request, text, messages.WARNING)
         if obj.enabled and "enabled" in changed:
             Conversation.objects.compare_syncing_now(obj)
             transaction.on_commit(lambda: wake(EVERYTHING))
@@ -227,10 +237,11 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         return doctor.examine(row, doctor.PAGE_SECONDS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Workspace | None = None) -> tuple[str, ...]:
-        """Return the read-only fields, and the ID of a saved workspace: its conversations depend on it."""
+        """Return the read-only fields. The ID of a saved workspace is one, because its conversations depend on it."""
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the workspaces. `is_token_refused` is True while work waits because Intercom refuses the token."""
         workspaces = super().get_queryset(request).select_related("itop", "profile")
         annotated: QuerySet[Any] = workspaces.annotate(is_token_refused=is_token_refused())
         return annotated
@@ -245,12 +256,14 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
 def _intercom_state(workspace: Any) -> SafeString | str:
     """Return what is wrong with the connection to Intercom, or when Intercom sent its last request.
 
-    `workspace` has the annotation `is_token_refused`.
+    The caller has annotated `workspace` with `is_token_refused` (see `get_queryset`).
     """
-    if missing := [name for name in ("client_secret", "access_token") if not getattr(workspace, name)]:
-        return problem(f"Intercom: no {missing[0].replace('_', ' ')}")
+    if not workspace.client_secret:
+        return warning("Intercom: no client secret")
+    if not workspace.access_token:
+        return warning("Intercom: no access token")
     if workspace.is_token_refused:
-        return problem("Intercom: refuses the access token")
+        return warning("Intercom: refuses the access token")
     if workspace.client_secret_used_at is None:
         return "Intercom: no request received yet"
     return f"Intercom: last request received {datetime_text(workspace.client_secret_used_at)}"
@@ -259,13 +272,13 @@ def _intercom_state(workspace: Any) -> SafeString | str:
 def _itop_state(itop: ItopInstance) -> SafeString | str:
     if itop.paused_until is not None:
         since = f"Since {datetime_text(itop.paused_since)}." if itop.paused_since else ""
-        return problem(f"iTop: {reason_label(itop.pause_code)} {since}".strip())
+        return warning(f"iTop: {reason_label(itop.pause_code)} {since}".strip())
     if itop.last_success_at is None:
         return "iTop: nothing written yet"
     return f"iTop: last written {datetime_text(itop.last_success_at)}"
 
 
-def _problems(workspace: Workspace) -> list[Finding]:
-    """Return the problems of a workspace that is not saved yet, worst first."""
+def _find_problems(workspace: Workspace) -> list[Finding]:
+    """Test the connections of a workspace that is not saved yet. Return the warnings and failures, worst first."""
     findings = [finding for finding in doctor.examine_unsaved(workspace) if finding.level is not Level.OK]
     return worst_first(findings)

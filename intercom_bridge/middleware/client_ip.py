@@ -1,4 +1,4 @@
-"""The client's IP address behind a proxy: failed log-ins are counted by it, and log lines contain it."""
+"""Find the client's IP address behind a proxy. Failed log-ins are counted by this address, and log lines contain it."""
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -6,7 +6,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from django.conf import settings
 from django.http import HttpRequest
 
-# For a connection over a Unix socket without X-Forwarded-For: attempts without an address would not be counted.
+# Stands in for the address if a connection over a Unix socket has no X-Forwarded-For. Failed log-ins without any
+# address would not be counted.
 UNKNOWN = "0.0.0.0"  # noqa: S104
 
 
@@ -16,40 +17,44 @@ def client_address(request: HttpRequest) -> str:
 
 
 def address_from(environ: Mapping[str, str]) -> str:
-    """Return the address of the client, from a WSGI environment.
+    """Return the address of the client that sent the request with this WSGI environment.
 
-    The last address in X-Forwarded-For was added by the proxy; those before it come from the client and may be
-    forged. The header is ignored unless the peer is one of TRUSTED_PROXIES.
+    If the peer is one of TRUSTED_PROXIES, it is the last address in X-Forwarded-For, which the proxy has added. The
+    addresses before that come from the client and may be forged. Otherwise it is the address of the peer.
     """
     peer = str(environ.get("REMOTE_ADDR", ""))
     if not _is_trusted_proxy(peer):
         return peer
-    forwarded = _address(environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])
-    return str(forwarded) if forwarded else peer or UNKNOWN
+    last_forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")[-1]
+    forwarded_address = _parse_address(last_forwarded)
+    return str(forwarded_address or peer or UNKNOWN)
 
 
 def client_network(request: HttpRequest) -> str:
-    """Return the address by which logins are counted: for IPv6, the first address of its /64.
+    """Return the address by which failed log-ins are counted.
 
-    A provider assigns each customer at least a /64, so one client has many addresses.
+    It is the IPv4 address, or the first address of the IPv6 network /64. A provider assigns each customer at least a
+    /64, so one client has many IPv6 addresses.
     """
     text = client_address(request)
-    address = _address(text)
+    address = _parse_address(text)
     if not isinstance(address, IPv6Address):
         return str(address or text)
     return str(ip_network((int(address), 64), strict=False).network_address)
 
 
 def _is_trusted_proxy(peer: str) -> bool:
+    # A connection over a Unix socket has no address. It comes from the proxy on the same machine.
     if not peer:
         return True
-    address = _address(peer)
+    address = _parse_address(peer)
     return address is not None and any(address in network for network in settings.TRUSTED_PROXIES)
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address, or None if the text is not an address. An IPv4 address within IPv6 becomes IPv4."""
     try:
-        found = ip_address(text.strip())
+        address = ip_address(text.strip())
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,4 +1,4 @@
-"""Allow any Host header on the addresses of probes."""
+"""Accept any Host header in requests of health probes and of Prometheus."""
 
 from django.http import HttpRequest, HttpResponsePermanentRedirect
 from django.middleware import common
@@ -8,9 +8,10 @@ PROBES = ("/healthz", "/readyz", "/metrics")
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's middleware, which rejects a Host that is not in ALLOWED_HOSTS, except on the addresses of probes.
+    """Django's middleware, without its checks for the paths in PROBES.
 
-    Load balancers and Prometheus call each machine by its IP address. These views do not use the Host header.
+    Django rejects a Host that is not in ALLOWED_HOSTS. Load balancers and Prometheus call each machine by its IP
+    address. The views at these paths do not use the Host header, so they may accept any.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:

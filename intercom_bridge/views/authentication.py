@@ -1,9 +1,16 @@
-"""Verify the signature over the raw bytes of a request, as a DRF authentication class.
+"""Verify Intercom's signature over the raw bytes of a request, as a DRF authentication class.
 
-Responses: 413 if the body is too large, 401 if the signature is missing, wrong or given twice, and also 401 for an
-unknown workspace, so that the existing workspaces cannot be probed; 400 if a signed body is not a JSON object; 503
-if too many large bodies are being read. An unsigned body is never parsed: its bytes are searched for the workspaces
-whose secrets are to be tried.
+The body names the workspace whose secret has signed it. It is parsed only after a signature has matched. Before that,
+a regular expression searches its bytes for workspace ids, and the secrets of these workspaces are tried.
+
+| status | cause |
+| --- | --- |
+| 400 | the body is signed, but is not a JSON object |
+| 401 | the signature is missing, wrong or sent twice, or the workspace is unknown |
+| 413 | the body is too large |
+| 503 | too many large bodies are being read |
+
+An unknown workspace and a wrong signature get the same response. It does not reveal which workspaces exist.
 """
 
 import io
@@ -28,24 +35,25 @@ from intercom_bridge.intercom.payloads import workspace_id_of
 from intercom_bridge.models import Secret, Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 
-# Used for a workspace whose secrets cannot be used.
+# Stands in for the secrets of a workspace that has none that can be decrypted.
 _UNUSED_SECRET = "no request is signed with this"  # noqa: S105
 
 _NO_MATCH = "The signature does not match."
 _WORKSPACE_ID = re.compile(
     rb'"(?:workspace_id|app_id)"[ \t\r\n]{0,50}:[ \t\r\n]{0,50}("(?:[^"\\]|\\.){1,200}"|[0-9]{1,30})'
 )
-# A payload names one workspace, and may name others in values of its own.
+# A payload belongs to one workspace. Nested objects may have `workspace_id` or `app_id` keys with other values.
 _MAX_WORKSPACES = 8
-# So many large bodies are in memory at once, in each process. Intercom's are rarely as large.
+# Intercom's bodies are rarely larger than this.
 LARGE_BODY_BYTES = 1024 * 1024
+# Limits memory: each process reads at most two large bodies at the same time.
 _large_bodies = threading.BoundedSemaphore(2)
 MAX_WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class SignedBody:
-    """The signed bytes and their JSON. It becomes `request.auth`."""
+    """The body of a signed request: its bytes, and the JSON object in them. DRF stores it as `request.auth`."""
 
     raw: bytes
     data: Any
@@ -57,7 +65,7 @@ class BodyTooLargeError(APIException):
 
 
 class BusyError(APIException):
-    """Too many large bodies are being read. Intercom sends a notification again after a minute."""
+    """Too many large bodies are being read. Intercom sends the notification again after a minute."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "Too many large requests at once. Send it again in a minute."
@@ -70,7 +78,10 @@ class BodyMalformedError(APIException):
 
 @cache
 def random_secret() -> Secret:
-    """Return a random secret, encrypted like all others, in place of that of a sender who does not exist."""
+    """Return a random secret that stands in for the secret of an unknown sender.
+
+    It is encrypted like a real one, so an unknown sender is refused after the same work as a known one.
+    """
     return Secret.seal(token_hex())
 
 
@@ -80,7 +91,10 @@ def _unknown_workspace() -> Workspace:
 
 
 class Signature(BaseAuthentication):
-    """Authenticate as (workspace, SignedBody). Subclasses define the header and the signature algorithm."""
+    """Authenticate a request: `request.user` becomes the Workspace, and `request.auth` the SignedBody.
+
+    Subclasses define the header with the signature, and the algorithm.
+    """
 
     header = ""
 
@@ -88,46 +102,55 @@ class Signature(BaseAuthentication):
         raise NotImplementedError
 
     def authenticate(self, request: Request) -> tuple[Workspace, SignedBody]:
-        given = request.headers.get(self.header, "")
-        if len(given) != len(self.sign(b"", _UNUSED_SECRET)):
+        given_signature = request.headers.get(self.header, "")
+        expected_length = len(self.sign(b"", _UNUSED_SECRET))
+        if len(given_signature) != expected_length:
             # Refused before the body is read into memory.
             raise AuthenticationFailed(_NO_MATCH)
-        with _turn(request):
-            authenticated = self._verify(request, given)
-        if authenticated is None:
+        with _limit_large_bodies(request):
+            signer = self._find_signer(request, given_signature)
+        if signer is None:
             raise AuthenticationFailed(_NO_MATCH)
-        workspace, secret_name, body = authenticated
-        # The doctor's own ping does not show which secret Intercom uses.
-        if not str(body.data.get("id", "")).startswith(DOCTOR_ID_PREFIX):
+        workspace, secret_name, body = signer
+        is_from_doctor = str(body.data.get("id", "")).startswith(DOCTOR_ID_PREFIX)
+        # The admin shows when Intercom last used each secret. The doctor's own ping is not from Intercom.
+        if not is_from_doctor:
             workspace.note_use(secret_name)
         return workspace, body
 
-    def _verify(self, request: Request, given: str) -> tuple[Workspace, str, SignedBody] | None:
-        """Return the workspace that has signed the body, and its secret's name; None if there is no such workspace."""
+    def _find_signer(
+        self, request: Request, given_signature: str
+    ) -> tuple[Workspace, str, SignedBody] | None:
+        """Return the workspace that has signed the body, the column of the secret it used, and the body.
+
+        Return None if no workspace has signed the body.
+        """
         raw = _raw_body(request)
-        signed_with = self._match(raw, given)
-        if not signed_with:
+        secret_names = self._matching_secrets(raw, given_signature)
+        if not secret_names:
             _free_body(request)
             return None
-        # Only a body that somebody with a secret has signed is worth its parsing.
         data = _parse(raw)
         workspace_id = workspace_id_of(data)
-        if workspace_id not in signed_with:
+        if workspace_id not in secret_names:
             return None
         workspace = Workspace.objects.for_signed_request(workspace_id)
-        return (workspace, signed_with[workspace_id], SignedBody(raw=raw, data=data)) if workspace else None
+        if workspace is None:
+            return None
+        return workspace, secret_names[workspace_id], SignedBody(raw=raw, data=data)
 
-    def _match(self, raw: bytes, given: str) -> dict[str, str]:
-        """Return the workspaces named in the body, at any depth, whose secret has signed it, and the secret's name.
+    def _matching_secrets(self, raw: bytes, given_signature: str) -> dict[str, str]:
+        """Return the column of the secret that matches the signature, by the id of its workspace.
 
-        The same work is done for a workspace that does not exist, so that the time taken does not tell.
+        The first _MAX_WORKSPACES ids in the body, at any depth, are tried. An unknown workspace causes the same work as
+        a known one, so the response time does not reveal which workspaces exist.
         """
         matching = {}
         for workspace_id in _named_workspaces(raw) or [""]:
             workspace = Workspace.objects.with_secrets(workspace_id)
             secrets = (workspace or _unknown_workspace()).client_secrets() or {"": _UNUSED_SECRET}
             expected = {name: self.sign(raw, secret) for name, secret in secrets.items()}
-            secret_name = signature.match_signature(given, expected)
+            secret_name = signature.match_signature(given_signature, expected)
             if workspace is not None and secret_name:
                 matching[workspace_id] = secret_name
         return matching
@@ -148,7 +171,7 @@ class WebhookSignature(Signature):
 
 
 class SignedPostMixin:
-    """Require a signature for POST only: HEAD is never signed, and other methods are not allowed."""
+    """Require a signature for POST only. Intercom does not sign HEAD, and no other method is allowed."""
 
     def perform_authentication(self, request: Request) -> None:
         if request.method == "POST":
@@ -156,10 +179,14 @@ class SignedPostMixin:
 
 
 @contextmanager
-def _turn(request: Request) -> Iterator[None]:
-    """Wait until a large body may be read into memory. Raise BusyError if that takes too long."""
+def _limit_large_bodies(request: Request) -> Iterator[None]:
+    """Hold one of the two slots for large bodies while the block runs. A smaller body needs no slot.
+
+    Raise BusyError if no slot becomes free within MAX_WAIT_SECONDS.
+    """
     length = str(request.META.get("CONTENT_LENGTH") or "0")
-    if not length.isdecimal() or int(length) <= LARGE_BODY_BYTES:
+    is_large = length.isdecimal() and int(length) > LARGE_BODY_BYTES
+    if not is_large:
         yield
         return
     if not _large_bodies.acquire(timeout=MAX_WAIT_SECONDS):
@@ -178,26 +205,30 @@ def _raw_body(request: Request) -> bytes:
 
 
 def _free_body(request: Request) -> None:
-    """Free the bytes now: the request is part of reference cycles, so the garbage collector may free it late."""
+    """Free the memory of a refused body now.
+
+    The request is part of a reference cycle. Without this, the bytes would stay until the garbage collector runs.
+    """
     http: Any = request._request  # noqa: SLF001 - the only way to the HttpRequest
     http._body, http._stream = b"", io.BytesIO()  # noqa: SLF001 - Django has no method for it
 
 
 def _named_workspaces(raw: bytes) -> list[str]:
-    """Return the different values of `workspace_id` and `app_id`, without building the document.
+    """Return the distinct values of `workspace_id` and `app_id` in the body, found without parsing it.
 
-    A quote within a JSON string is escaped, so that the text of a message is never taken for a key.
+    The text of a message cannot be mistaken for such a key, because JSON escapes the quotes in a text.
     """
-    named: dict[str, None] = {}
-    for found in _WORKSPACE_ID.finditer(raw):
+    # A dict is an ordered set here: it keeps the first occurrence of each id.
+    workspace_ids: dict[str, None] = {}
+    for match in _WORKSPACE_ID.finditer(raw):
         with suppress(ValueError):
-            named[workspace_id_of({"app_id": json.loads(found[1])})] = None
-        if len(named) == _MAX_WORKSPACES:
+            workspace_ids[workspace_id_of({"app_id": json.loads(match[1])})] = None
+        if len(workspace_ids) == _MAX_WORKSPACES:
             break
-    return [workspace_id for workspace_id in named if workspace_id]
+    return [workspace_id for workspace_id in workspace_ids if workspace_id]
 
 
-def _parse(raw: bytes) -> Any:
+def _parse(raw: bytes) -> dict[str, Any]:
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -13,7 +13,10 @@ from .throttling import CanvasRateLimit
 
 
 class CanvasView(SignedPostMixin, APIView):
-    """A teammate opens the panel or clicks in it. A signed request always gets 200 and a valid canvas."""
+    """Answer Intercom when a teammate opens the panel or clicks in it.
+
+    A signed request always gets 200 and a valid canvas.
+    """
 
     authentication_classes = [CanvasSignature]
     throttle_classes = [CanvasRateLimit]
@@ -26,7 +29,7 @@ class CanvasView(SignedPostMixin, APIView):
         return Response(router.respond(workspace, body.data, submitted=self.submitted))
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Show the rate limit in the panel: how Intercom displays a 429 is not documented."""
+        """Return a canvas that explains the rate limit. Intercom does not document how it displays a 429."""
         if isinstance(exc, Throttled):
             workspace, body = self.request.user, self.request.auth
             return Response(router.respond_rate_limited(workspace, body.data, submitted=self.submitted))
@@ -34,10 +37,10 @@ class CanvasView(SignedPostMixin, APIView):
 
 
 class InitializeView(CanvasView):
-    """Intercom's "initialize": the conversation was opened. Intercom may send up to five at the same time."""
+    """Intercom's "initialize" request: a teammate opened a conversation. Intercom may send up to five at once."""
 
 
 class SubmitView(CanvasView):
-    """Intercom's "submit": a component with a submit action was used."""
+    """Intercom's "submit" request: a teammate used a component that has a submit action, for example a button."""
 
     submitted = True

@@ -8,17 +8,17 @@ from intercom_bridge.ops.readiness import not_ready_reasons
 
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
-    """Return 200 if the process responds, independent of the database, iTop and Intercom."""
+    """Return 200 as long as the process responds. The database, iTop and Intercom are not checked."""
     return JsonResponse({"status": "ok", "version": __version__})
 
 
 @never_cache
 @require_safe
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """Return 200 if work is being processed, else 503 with the reasons.
+    """Return 200 if the bridge can process work, otherwise 503 with the reasons. For monitoring.
 
-    For monitoring. A load balancer should use /healthz: webhooks must be accepted even if no worker is alive, because
-    Intercom repeats them only once.
+    A load balancer should use /healthz. The bridge must accept webhooks even if no worker is running, because Intercom
+    repeats a webhook only once.
     """
     if reasons := not_ready_reasons():
         return JsonResponse({"status": "not ready", "reasons": reasons}, status=503)

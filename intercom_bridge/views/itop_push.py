@@ -1,8 +1,8 @@
-"""Receive iTop's push requests (Combodo's webhook extension): a hint that a ticket has changed.
+"""Receive push requests, which Combodo's webhook extension sends when a ticket in iTop changes.
 
-A request can only make the bridge poll a linked ticket sooner than it would by itself, so nothing is lost if one does
-not arrive, and a forged or repeated one has no effect. iTop sends it while the agent's save waits, does not sign it,
-and ignores the status of the response.
+A push request only makes the bridge poll a linked ticket sooner. If one is lost, the next poll finds the change. A
+forged or repeated request does no harm. iTop sends the request while it saves the agent's change, so the agent waits
+for the response. iTop does not sign the request and ignores the status of the response.
 """
 
 import hmac
@@ -35,26 +35,31 @@ _NO_MATCH = "The secret does not match."
 
 
 class UnavailableError(APIException):
-    """Respond with 503. iTop does not repeat the request; the next poll finds the change."""
+    """Respond with 503. iTop does not repeat the request, but the next poll finds the change."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "The bridge's database does not respond. The change is found by the next poll."
 
 
 class PushSecret(BaseAuthentication):
-    """Authenticate an iTop by the secret in `Authorization`. All refusals have the same status and text."""
+    """Authenticate an iTop by the bearer token in the Authorization header.
+
+    All refusals have the same status and text, so they do not reveal which iTops exist.
+    """
 
     def authenticate(self, request: Request) -> tuple[ItopInstance, None]:
-        given = request.headers.get("Authorization", "")
+        given_header = request.headers.get("Authorization", "")
         public_id = request.parser_context["kwargs"]["public_id"]
         try:
             itop = ItopInstance.objects.filter(public_id=public_id).first()
         except DatabaseError as error:
             raise UnavailableError from error
-        # The same work is done for an iTop that does not exist or has no secret, so that the time taken does not tell.
-        expected = _reveal(itop.push_secret if itop and itop.push_secret else random_secret())
-        is_equal = hmac.compare_digest(given.encode("utf-8", "replace"), f"{_SCHEME}{expected}".encode())
-        if itop is None or not expected or not is_equal:
+        # Without a stored secret, a random one causes the same work. The response time does not reveal the difference.
+        expected_secret = _reveal(itop.push_secret if itop and itop.push_secret else random_secret())
+        is_equal = hmac.compare_digest(
+            given_header.encode("utf-8", "replace"), f"{_SCHEME}{expected_secret}".encode()
+        )
+        if itop is None or not expected_secret or not is_equal:
             raise AuthenticationFailed(_NO_MATCH)
         return itop, None
 
@@ -71,9 +76,10 @@ class PushRateLimit(RateLimit):
 
 
 class ItopPushView(APIView):
-    """Poll the ticket named in the body soon, if it is linked.
+    """Make the bridge poll the ticket that the body names now, if the ticket is linked.
 
-    200 whether or not it is linked; 400 if the body does not name a ticket; 401; 429 above the rate limit; 503.
+    200 whether or not the ticket is linked; 400 if the body does not name a ticket; 401 if the secret does not match;
+    429 above the rate limit; 503 if the database does not respond.
     """
 
     authentication_classes = [PushSecret]
@@ -82,7 +88,7 @@ class ItopPushView(APIView):
 
     def post(self, request: Request, public_id: str) -> Response:
         itop: ItopInstance = request.user
-        ticket_class, object_id = _ticket_in(request)
+        ticket_class, object_id = _read_ticket_id(request)
         try:
             itop.note_push()
             linked = Ticket.objects.filter(
@@ -99,8 +105,8 @@ class ItopPushView(APIView):
         return Response({"status": "ok"})
 
 
-def _ticket_in(request: Request) -> tuple[str, int]:
-    """Return the class and the id in the body. Nothing else in it is read."""
+def _read_ticket_id(request: Request) -> tuple[str, int]:
+    """Return the class and the id of the ticket that the body names. Raise ParseError if it does not name one."""
     try:
         if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
             raise ParseError("The body is larger than 64 kB.")
@@ -110,6 +116,7 @@ def _ticket_in(request: Request) -> tuple[str, int]:
         raise ParseError('The body is not an object like {"class": "UserRequest", "id": "42"}.') from error
     if not isinstance(ticket_class, str) or not ticket_class.isidentifier():
         raise ParseError("“class” is not the name of a class.")
+    # A longer number does not fit a database column.
     if not (object_id.isascii() and object_id.isdigit() and len(object_id) < 19):
         raise ParseError("“id” is not the id of an object.")
     return ticket_class, int(object_id)

@@ -1,4 +1,7 @@
-"""The PHP extension's addresses, so that only the root URL changes in an installed Intercom app."""
+"""Accept requests at the PHP extension's addresses.
+
+An Intercom app that was set up for the extension then needs only a new host name in its URLs.
+"""
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -19,7 +22,8 @@ _VIEWS = {
 def legacy_address(request: HttpRequest) -> HttpResponseBase:
     """Serve `/pages/exec.php?exec_module=…&exec_page=…&operation=…`. An `auth_token` is ignored."""
     page = request.GET.get("exec_page", "")
-    operation = request.GET.get("operation", "") if page != "incoming-webhooks.php" else ""
+    # The webhook page has one operation, so its `operation` parameter is ignored.
+    operation = "" if page == "incoming-webhooks.php" else request.GET.get("operation", "")
     view = _VIEWS.get((page, operation))
     if request.GET.get("exec_module") != MODULE or view is None:
         return JsonResponse({"detail": "Not found."}, status=404)

@@ -30,18 +30,18 @@ log = structlog.get_logger(__name__)
 
 KEY_HEADER = "X-Bridge-Key"
 SIGNATURE_HEADER = "X-Bridge-Signature"
-# The maximum difference between iTop's clock and the bridge's.
+# How far iTop's clock may be ahead of the bridge's, or behind it.
 MAX_CLOCK_DIFFERENCE = dt.timedelta(minutes=5)
 MAX_BODY_BYTES = 64 * 1024
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _NO_MATCH = "The signature does not match."
-# Used for a key whose secret cannot be used.
+# Stands in for the secret of a key if that secret cannot be decrypted.
 _UNUSED_SECRET = "no question is signed with this"  # noqa: S105
 
 
 class UnavailableError(APIException):
-    """Respond with 503: the page is shown without the Messenger, and the extension asks again for a later page."""
+    """Respond with 503. The extension then shows the page without the Messenger, and asks again on a later page."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = (
@@ -50,39 +50,40 @@ class UnavailableError(APIException):
 
 
 class KeySignature(BaseAuthentication):
-    """Authenticate an iTop by its key. Sets `request.user` to the MessengerKey, `request.auth` to the Question.
+    """Authenticate an iTop by its key: `request.user` becomes the MessengerKey, and `request.auth` the Question.
 
-    The signature is the HMAC-SHA256 of the body, in hex. The body contains a time and a nonce, so that each question is
-    answered once, within five minutes. All refusals have the same status and text.
+    The signature is the HMAC-SHA256 of the body, in hex. The body contains a time and a nonce. A question is refused if
+    its time differs by more than five minutes from the bridge's clock, or if its nonce was used before (see `_answer`).
+    All refusals have the same status and text.
     """
 
     def authenticate(self, request: Request) -> tuple[MessengerKey, Question]:
-        given = request.headers.get(SIGNATURE_HEADER, "")
+        given_signature = request.headers.get(SIGNATURE_HEADER, "")
         key_id = request.headers.get(KEY_HEADER, "")
-        if not (_SIGNATURE.fullmatch(given) and _KEY_ID.fullmatch(key_id)):
+        if not (_SIGNATURE.fullmatch(given_signature) and _KEY_ID.fullmatch(key_id)):
             # Refused before the body is read into memory.
             raise AuthenticationFailed(_NO_MATCH)
         raw = _body(request)
         try:
-            row = MessengerKey.objects.valid().filter(key_id=key_id).first()
+            key = MessengerKey.objects.valid().filter(key_id=key_id).first()
         except DatabaseError as error:
             raise UnavailableError from error
-        # The same work is done for a key that does not exist, so that the time taken does not tell.
-        secret = _reveal(row.secret if row else random_secret()) or _UNUSED_SECRET
-        expected = hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
-        is_signed = hmac.compare_digest(given, expected)
-        if row is None or secret == _UNUSED_SECRET or not is_signed:
+        # An unknown key causes the same work as a known one, so the response time does not reveal which keys exist.
+        secret = _reveal(key.secret if key else random_secret()) or _UNUSED_SECRET
+        expected_signature = hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
+        is_signed = hmac.compare_digest(given_signature, expected_signature)
+        if key is None or secret == _UNUSED_SECRET or not is_signed:
             raise AuthenticationFailed(_NO_MATCH)
         try:
             question = Question.parse(json.loads(raw))
         except (QuestionError, ValueError, RecursionError) as error:
-            log.warning("messenger.question_malformed", itop=row.itop.name, error=str(error)[:200])
+            log.warning("messenger.question_malformed", itop=key.itop.name, error=str(error)[:200])
             raise AuthenticationFailed(_NO_MATCH) from error
         seconds_apart = abs(time.time() - question.asked_at)
         if seconds_apart > MAX_CLOCK_DIFFERENCE.total_seconds():
-            log.warning("messenger.clock_differs", itop=row.itop.name, seconds=round(seconds_apart))
+            log.warning("messenger.clock_differs", itop=key.itop.name, seconds=round(seconds_apart))
             raise AuthenticationFailed(_NO_MATCH)
-        return row, question
+        return key, question
 
     def authenticate_header(self, request: Request) -> str:
         """Make DRF respond with 401 instead of 403."""
@@ -93,16 +94,16 @@ class MessengerRateLimit(RateLimit):
     kind = "messenger"
     setting = "MESSENGER_REQUESTS_PER_SECOND"
 
-    def counted(self, request: Request) -> object:
+    def sender_id(self, request: Request) -> object:
         return request.user.itop_id
 
 
 class IdentityView(APIView):
-    """Tell iTop's extension which Messenger to show in a page. The response is never logged.
+    """Return the settings of the Messenger that the extension in iTop shows on a page. The response is never logged.
 
-    200 with `{"messenger": null}` or `{"messenger": {"settings": {...}}}`, and `cache_seconds`; 401 if the signature,
-    the time or the nonce is not valid; 429 above the rate limit; 503 if iTop or the database does not respond, or if a
-    secret cannot be decrypted.
+    200 with `{"messenger": {"settings": {...}}, "cache_seconds": 600}`, or with `"messenger": null` if the person sees
+    no Messenger on this page; 401 if the signature, the time or the nonce is not valid; 429 above the rate limit; 503
+    if iTop or the database does not respond, or if a secret cannot be decrypted.
     """
 
     authentication_classes = [KeySignature]
@@ -126,6 +127,7 @@ class IdentityView(APIView):
 
 
 def _answer(key: MessengerKey, question: Question) -> dict[str, Any] | None:
+    """Return the Messenger's settings; None if the person sees no Messenger. Refuse a repeated question."""
     if not MessengerNonce.objects.use(key, question.nonce):
         log.warning("messenger.question_repeated", itop=key.itop.name)
         raise AuthenticationFailed(_NO_MATCH)
@@ -135,7 +137,7 @@ def _answer(key: MessengerKey, question: Question) -> dict[str, Any] | None:
 
 
 def _body(request: Request) -> bytes:
-    """Return the raw body. Raise AuthenticationFailed if it is too large for a question."""
+    """Return the raw body. Raise AuthenticationFailed if it is larger than MAX_BODY_BYTES."""
     try:
         if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
             raise AuthenticationFailed(_NO_MATCH)

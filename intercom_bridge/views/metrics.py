@@ -11,13 +11,14 @@ from intercom_bridge.ops.metrics import exposition
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return metrics for Prometheus. Requires the bearer token METRICS_TOKEN; 404 if it is not configured."""
+    """Return metrics for Prometheus to a request with the bearer token METRICS_TOKEN.
+
+    401 with another token or none; 404 if METRICS_TOKEN is not set.
+    """
     if not settings.METRICS_TOKEN:
         return JsonResponse({"detail": "Not found."}, status=404)
-    given = request.headers.get("Authorization", "")
-    if not constant_time_compare(
-        given.encode("utf-8", "replace"), f"Bearer {settings.METRICS_TOKEN}".encode()
-    ):
+    given_header = request.headers.get("Authorization", "").encode("utf-8", "replace")
+    if not constant_time_compare(given_header, f"Bearer {settings.METRICS_TOKEN}".encode()):
         refusal = JsonResponse({"detail": "The token does not match."}, status=401)
         refusal["WWW-Authenticate"] = "Bearer"
         return refusal

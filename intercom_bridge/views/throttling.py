@@ -1,4 +1,4 @@
-"""Rate limits per sender, applied after the signature is verified, so that only the sender can use them up."""
+"""Rate limits per sender. They are applied after authentication, so nobody else can use up a sender's limit."""
 
 import time
 
@@ -16,35 +16,41 @@ WINDOW_SECONDS = 10
 
 
 class RateLimit(BaseThrottle):
-    """One counter per workspace and ten seconds. DRF's own throttles store the time of every request."""
+    """A rate limit with one counter per sender and window of ten seconds.
 
+    DRF's own throttles would store the time of every request.
+    """
+
+    # Part of the counter's cache key.
     kind = ""
-    # The name of the setting with the number of requests per second.
+    # The name of the Django setting that contains the limit, in requests per second.
     setting = ""
 
     def per_second(self) -> int:
         return int(getattr(settings, self.setting))
 
-    def counted(self, request: Request) -> object:
-        """Return the id of the sender that is counted, such as a workspace's."""
+    def sender_id(self, request: Request) -> object:
+        """Return the id of the sender, by default of the workspace or the iTop that authentication has found."""
         return request.user.pk
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        # DRF calls this after the signature was verified, or for HEAD, which has no workspace.
+        # HEAD is not authenticated, so it has no sender to count.
         if request.method != "POST":
             return True
         window = int(time.time()) // WINDOW_SECONDS
-        key = f"rate:{self.kind}:{self.counted(request)}:{window}"
+        key = f"rate:{self.kind}:{self.sender_id(request)}:{window}"
         try:
             cache.add(key, 0, 2 * WINDOW_SECONDS)
             count = cache.incr(key)
         except (RedisError, ValueError) as error:
-            # Accept the request: an unreachable Redis, or one that has evicted the counter, must not lose messages.
+            # Redis is unreachable (RedisError), or has evicted the counter (ValueError). Accept the request, because
+            # a refused message could be lost.
             log.warning("rate_limit.not_counted", kind=self.kind, error=type(error).__name__)
             return True
         return bool(count <= self.per_second() * WINDOW_SECONDS)
 
     def wait(self) -> float:
+        """Return the seconds until the next window. DRF sends them as Retry-After."""
         return WINDOW_SECONDS - time.time() % WINDOW_SECONDS
 
 

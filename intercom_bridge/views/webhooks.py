@@ -22,11 +22,11 @@ log = structlog.get_logger(__name__)
 
 
 class RateLimitExceededError(APIException):
-    """Respond with 503, so that Intercom repeats the notification after a minute.
+    """Respond with 503. Intercom then repeats the notification once, after a minute.
 
-    Not 429: Intercom would throttle the subscription, which belongs to the app, so all its workspaces would wait for
-    up to two hours and lose older notifications. Not 200: that requires a stored row. A notification that is rejected
-    twice is found by comparing with Intercom (sync/reconcile.py).
+    If it is rejected again, the comparison with Intercom finds the missing message (sync/reconcile.py). 429 would be
+    worse: Intercom would throttle the subscription of the whole app. All workspaces of the app would get no
+    notifications for up to two hours, and older ones would be lost. 200 is only sent after the row was stored.
     """
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -34,10 +34,10 @@ class RateLimitExceededError(APIException):
 
 
 class WebhookView(SignedPostMixin, APIView):
-    """Receive notifications.
+    """Store a notification from Intercom, and wake a worker that processes it.
 
-    200 means that the row is committed. For any other status, Intercom repeats the notification once, after a minute,
-    and then discards it; 410 would end the subscription and 429 throttle it, so neither is ever sent.
+    200 means that the row is committed. After any other status, Intercom repeats the notification once, a minute later,
+    and then discards it. Two statuses are never sent: 410 would end the subscription, and 429 would throttle it.
     """
 
     authentication_classes = [WebhookSignature]
@@ -45,6 +45,7 @@ class WebhookView(SignedPostMixin, APIView):
     http_method_names = ["post", "head"]
 
     def throttled(self, request: Request, wait: float) -> None:
+        """Raise the error above instead of DRF's Throttled, which would respond with 429."""
         raise RateLimitExceededError
 
     # Intercom validates the address with an unsigned HEAD.
@@ -76,7 +77,8 @@ class WebhookView(SignedPostMixin, APIView):
 def _identify(body: SignedBody) -> tuple[str, str, str]:
     """Return the notification's id, topic and conversation id.
 
-    Pings and unreadable notifications have no id: a hash of the bytes is used instead.
+    The id is a hash of the body for pings and malformed notifications, which have no id. The other two are "" if the
+    payload does not contain them.
     """
     digest = f"sha256:{hashlib.sha256(body.raw).hexdigest()}"
     try:

@@ -205,7 +205,7 @@ def test_an_itops_page_says_how_polling_goes(admin_client: Client, conversation:
     poll = ItopPoll.objects.create(itop=itop, polled_at=now, succeeded_at=now)
     page = text_of(admin_client, address)
     assert "OK, last poll" in page
-    assert "Followed tickets: 1, and 1 that were closed long ago" in page
+    assert "Followed tickets: 1. Not polled any more, because closed long ago: 1" in page
     poll.reason_code, poll.reason_detail, poll.failures_in_a_row = "itop_not_allowed", "said so", 3
     poll.save()
     page = text_of(admin_client, address)
@@ -248,7 +248,7 @@ def test_a_replaced_push_secret_is_another_one(admin_client: Client, conversatio
         itop.refresh_from_db()
         secrets.add(itop.push_secret.reveal())
     assert len(secrets) == 2
-    assert "The previous one is refused from now on." in response.content.decode()
+    assert "The bridge refuses the previous secret from now on." in response.content.decode()
 
 
 def test_saving_an_itop_keeps_its_push_secret(admin_client: Client, conversation: Conversation) -> None:
@@ -281,8 +281,8 @@ def test_the_state_of_push_is_said_in_words(admin_client: Client, conversation: 
     address = url("itopinstance", "change", itop.pk)
     assert "Not set up. Changes are found by polling." in text_of(admin_client, address)
     itop.renew_push_secret()
-    assert "nothing was received yet" in text_of(admin_client, address)
+    assert "no push was received yet" in text_of(admin_client, address)
     itop.note_push()
     assert "Last push" in text_of(admin_client, address)
     ItopInstance.objects.update(push_secret=Secret("not a ciphertext"))
-    assert "Create a new one." in text_of(admin_client, address)
+    assert "Create a new secret." in text_of(admin_client, address)

@@ -237,7 +237,7 @@ def test_one_file_is_not_exported_for_two_people(linked_story: Any, admin_client
     match.save()
     chosen = {"_selected_action": [str(first), str(match.pk)], "action": "export_for_person", "index": "0"}
     text = admin_client.post(LIST, chosen, follow=True).content.decode()
-    assert "Select one person" in text and SAID not in text
+    assert "Select only one person" in text and SAID not in text
 
 
 def test_the_erasure_leaves_no_trace(story: Any, workspace: Workspace) -> None:

@@ -156,18 +156,19 @@ def test_saving_a_workspace_warns_of_a_scope_that_itop_rejects(
     assert SUGGESTION in save_scope(admin_client, acme, MISSPELT)
     acme.refresh_from_db()
     assert acme.scope == MISSPELT
-    assert "iTop rejects the scope" in save_scope(admin_client, acme, "SELECT Organization WHERE nam = 'x'")
+    page = save_scope(admin_client, acme, "SELECT Organization WHERE nam = 'x'")
+    assert "iTop rejects the scope" in page and "until the scope is corrected" in page
     itop.calls.clear()
     page = save_scope(admin_client, acme, ACME)
-    assert itop.calls and "until it is corrected" not in page
+    assert itop.calls and "until the scope is corrected" not in page
 
 
 def test_while_itop_does_not_respond_the_data_model_is_asked(admin_client: Client, acme: Workspace) -> None:
     ItopInstance.objects.update(url="http://127.0.0.1:9")
-    assert "until it is corrected" not in save_scope(admin_client, acme, MISSPELT)
+    assert "until the scope is corrected" not in save_scope(admin_client, acme, MISSPELT)
     ItopInstance.objects.update(class_names=["Boat"])
     assert SUGGESTION in save_scope(admin_client, acme, f"{MISSPELT} AND 1")
-    assert "until it is corrected" not in save_scope(admin_client, acme, "SELECT Boat")
+    assert "until the scope is corrected" not in save_scope(admin_client, acme, "SELECT Boat")
 
 
 def test_saving_something_else_sends_no_request(admin_client: Client, acme: Workspace, itop: Itop) -> None:

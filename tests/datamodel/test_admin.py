@@ -108,7 +108,7 @@ def test_an_upload_is_imported_by_a_worker(
 ) -> None:
     page = text_of(send(admin_client, itop))
     assert imported() == []
-    assert "Waiting for a worker." in page and 'http-equiv="refresh"' in page
+    assert "The import is waiting for a worker." in page and 'http-equiv="refresh"' in page
     assert "No worker is running." in page
     WorkerHeartbeat.objects.beat("here:1", is_first=True)
     assert "No worker is running." not in text_of(admin_client.get(address(itop)))
@@ -184,8 +184,10 @@ def test_removed_classes_and_unfit_profiles_are_reported(admin_client: Client, i
     response = upload(
         admin_client, itop, design(TICKET, '<class id="LiftRepair"><parent>Ticket</parent></class>')
     )
-    assert "Removed, because the file does not have them: Repair." in text_of(response)
-    assert "Does not match: Requests: this data model has no class UserRequest." in text_of(response)
+    assert "removed, because the file does not contain them: Repair." in text_of(response)
+    assert "Does not match the data model: Requests: this data model has no class UserRequest." in text_of(
+        response
+    )
 
 
 @pytest.mark.parametrize(
@@ -416,7 +418,7 @@ def test_a_profile_page_lists_the_attributes_of_its_class(
     admin_client: Client, profile: TicketProfile
 ) -> None:
     page = change_page(admin_client, profile)
-    assert "From the data model of Ours." in page
+    assert "These attributes come from the data model of Ours." in page
     assert "<code>hurry</code></td><td>Hurry</td>" in page
     assert "key to Bench" in page
     assert "enum: planned, at work, closed" in page
@@ -424,7 +426,7 @@ def test_a_profile_page_lists_the_attributes_of_its_class(
 
 def test_built_in_attributes_are_listed(admin_client: Client) -> None:
     page = change_page(admin_client, TicketProfile.objects.create(name="Requests"))
-    assert "Attributes of a standard iTop" in page
+    assert "the attributes in a standard iTop" in page
     assert "<code>servicesubcategory_id</code></td><td>Service subcategory</td>" in page
 
 

@@ -90,7 +90,7 @@ def test_an_uploaded_data_model_changes_the_form(inbox: Inbox, workspace: Worksp
         }
     )
     admin.get_by_role("button", name="Import").click()
-    admin.get_by_text("Waiting for a worker").wait_for()
+    admin.get_by_text("The import is waiting for a worker").wait_for()
     inbox.work()
     admin.get_by_text("Imported: ").wait_for()
     admin.close()

@@ -193,7 +193,7 @@ def test_passwords_are_checked_one_at_a_time() -> None:
 
     def check() -> None:
         try:
-            with checks.turn():
+            with checks.one_at_a_time():
                 running.append(1)
                 most.append(len(running))
                 everyone_has_asked.wait(2)
@@ -216,10 +216,10 @@ def test_passwords_are_checked_one_at_a_time() -> None:
 
 def test_after_a_check_the_process_rests_as_long_as_it_took() -> None:
     checks = PasswordChecks()
-    with checks.turn():
+    with checks.one_at_a_time():
         time.sleep(0.1)
     began = time.monotonic()
-    with checks.turn():
+    with checks.one_at_a_time():
         assert time.monotonic() - began > 0.08
 
 
@@ -232,7 +232,7 @@ def test_an_attempt_that_was_refused_because_of_others_is_not_counted(
         yield
 
     with monkeypatch.context() as patched:
-        patched.setattr(password_checks, "turn", busy)
+        patched.setattr(password_checks, "one_at_a_time", busy)
         for _ in range(6):
             response = log_in(PASSWORD, through=ADMIN)
             assert (
