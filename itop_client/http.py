@@ -315,12 +315,12 @@ class Watchdog:
                 _shut_down(self._socket)
 
     def stop(self) -> None:
-        """Stop watching: the exchange has ended."""
+        """Stop watching: the exchange has ended. The connection stays open, because its socket was duplicated."""
         with self._lock:
             self.stopped = True
-            attached, self._socket = self._socket, None
-        if attached is not None:
-            attached.close()
+            duplicate, self._socket = self._socket, None
+        if duplicate is not None:
+            duplicate.close()
 
 
 def _shut_down(connected: socket.socket) -> None:

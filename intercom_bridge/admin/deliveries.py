@@ -72,7 +72,7 @@ class DeliveryAdmin(PartRecordAdmin):
 
     @admin.display(description="message", ordering="author")
     def message(self, delivery: Delivery) -> str:
-        """Return the author and, if the viewer may read messages, the first words."""
+        """Return the author and, if the viewer may read messages, how the message begins."""
         words = self._first_words.get(delivery.pk)
         if words:
             return with_words(delivery.author, words)

@@ -107,7 +107,7 @@ def entry_block(html: str, *, with_texts: bool) -> str:
 
 
 def with_words(summary: str, words: str | None) -> str:
-    """Return the summary of a row. If there are first words of its text, add them on a second line."""
+    """Return the summary of a row. If `words` are given, with which its text begins, add them on a second line."""
     return format_html('{}<div class="bridge-words">{}</div>', summary, words) if words else summary
 
 

@@ -70,7 +70,7 @@ class TicketEventAdmin(ConversationRecordAdmin):
 
     @admin.display(description="change", ordering="author_name")
     def change(self, event: TicketEvent) -> str:
-        """Return the author and the old and new value. If the viewer may read messages, add the first words."""
+        """Return the author and the old and new value. If the viewer may read messages, add how the text begins."""
         values = f"{event.before or '–'} → {event.after or '–'}" if event.before or event.after else ""
         summary = ", ".join(filter(None, (event.author_name, values))) or "-"
         return with_words(summary, self._first_words.get(event.pk))

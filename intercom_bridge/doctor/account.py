@@ -51,7 +51,7 @@ _READ_CLASSES = (
 
 
 class _CreatePermissions(NamedTuple):
-    """What a test creation has shown. None: it has not shown this."""
+    """The permissions of the account. A field is None if the test creation did not show it."""
 
     may_create: bool | None
     may_set_authors: bool | None

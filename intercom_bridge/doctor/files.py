@@ -30,8 +30,9 @@ from .probe import Probe
 
 NAME = "intercom-bridge-test.bin"
 SMALL_BYTES = 1_000_000
+# The check finds its files by these `temp_id`s, to delete them. The large file has the largest size that is allowed.
 SMALL_ID = "Intercom bridge: test of a small file"
-LARGE_ID = "Intercom bridge: test of the largest file"
+LARGE_ID = "Intercom bridge: test of a large file"
 
 
 def examine_files(probe: Probe) -> Iterator[Finding]:

@@ -115,7 +115,7 @@ class _IntercomRenderer(HtmlRenderer):
     def inline(self, node: Node) -> str:
         if isinstance(node, str):
             if self._is_preformatted:
-                return _without_image_urls(node)
+                return _escape_without_image_urls(node)
             return self._text(_SPACES.sub(" ", node))
         if node.tag == "a" or node.is_block or node.tag in _KEPT_INLINE or not node.children:
             return super().inline(node)
@@ -127,18 +127,21 @@ class _IntercomRenderer(HtmlRenderer):
         pieces: list[str] = []
         end = 0
         for match in _OBJECT_LINK.finditer(text):
-            pieces.append(_without_image_urls(text[end : match.start()]))
+            pieces.append(_escape_without_image_urls(text[end : match.start()]))
             class_name, object_id, label = match.groups()
             pieces.append(self._object_link(class_name, object_id.strip(), (label or "").strip()))
             end = match.end()
-        pieces.append(_without_image_urls(text[end:]))
+        pieces.append(_escape_without_image_urls(text[end:]))
         return "".join(pieces)
 
     def _object_link(self, class_name: str, object_id: str, label: str) -> str:
-        """Return a link to an object in iTop, or only its label if there must be no link."""
+        """Return a link to an object in iTop as HTML, or only its label if there must be no link.
+
+        “a colleague” replaces a person whose name is hidden.
+        """
         if self._only_person is not None and class_name in PEOPLE and object_id != str(self._only_person):
             return escape(_("a colleague"))
-        shown = _without_image_urls(label or f"{class_name} {object_id}")
+        shown = _escape_without_image_urls(label or f"{class_name} {object_id}")
         # A mention's attributes may contain anything.
         is_valid = _CLASS_NAME.fullmatch(class_name) and _OBJECT_ID.fullmatch(object_id)
         if self._itop is None or not is_valid:
@@ -222,7 +225,7 @@ def _quoted(block: str) -> str:
     return "<p>&gt; " + block.removeprefix("<p>").replace("<br>", "<br>&gt; ")
 
 
-def _without_image_urls(text: str) -> str:
+def _escape_without_image_urls(text: str) -> str:
     """Return the text escaped, with “[Picture]” instead of each word that contains the address of an image in iTop."""
     if _IMAGE_OF_ITOP in unquote(text).casefold():
         text = _WORD.sub(lambda word: f"[{_('Picture')}]" if _is_image_of_itop(word[0]) else word[0], text)

@@ -40,8 +40,8 @@ def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Ent
         for ticket, of_ticket in entries.items()
         for new in _written_elsewhere(ticket, of_ticket)
     ]
-    # iTop is not asked about an entry that replaced another one, because the operation that the history has for this
-    # position may be that of the other entry. Nor is it asked about logs whose changes are not in the history.
+    # iTop's history identifies an entry only by its position in the log. If another entry was at this position before,
+    # the history may mean that one, so iTop is not asked. Some logs have no history, so iTop is not asked either.
     asked = [
         (ticket, new)
         for ticket, new in unknown

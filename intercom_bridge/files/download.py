@@ -581,6 +581,7 @@ def _check_response(response: http.client.HTTPResponse, target: _Target) -> None
     if response.status in (403, 404, 410):
         if _has_expired(target.url, response.getheader("Date")):
             raise AddressExpiredError
+        # The address is still valid as far as it shows. So Intercom withholds the file, perhaps because of a virus.
         raise FileQuarantinedError(f"HTTP {response.status}")
     if response.status == 204:
         raise FileEmptyError

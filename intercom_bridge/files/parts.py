@@ -143,7 +143,7 @@ def files_to_json(part: Part) -> dict[str, Any]:
     return {"part_author": asdict(part.author), "files": [asdict(file) for file in files]}
 
 
-def add_rows(link: TicketLink, part: Part, log: str) -> None:
+def add_files(link: TicketLink, part: Part, log: str) -> None:
     """Store the files of a part that is written to this log of the link's ticket.
 
     Call this in the transaction that stores the delivery of the part, so that neither is stored without the other.
@@ -152,7 +152,7 @@ def add_rows(link: TicketLink, part: Part, log: str) -> None:
         add_stored(link, stored, wait=HEAD_START)
 
 
-def restore_rows(link: TicketLink, part: Part, log: str) -> None:
+def restore_files(link: TicketLink, part: Part, log: str) -> None:
     """Queue the files again that were skipped because the part was, and restore their erased content.
 
     Call this in the transaction that queues the part again.

@@ -49,7 +49,7 @@ from .download import (
     expiry_of,
 )
 from .names import safe_name
-from .parts import VALID_FOR, add_rows, fresh_url
+from .parts import VALID_FOR, add_files, fresh_url
 
 log = structlog.get_logger(__name__)
 
@@ -326,7 +326,7 @@ def look_up(row: FileToItop, seconds: float) -> Part:
         is_erased = FileToItop.objects.filter(pk=row.pk).exclude(cleaned_at=None).exists()
         if link is not None and not (is_erased or any(message.cleaned_at for message in messages)):
             link.conversation = row.conversation
-            add_rows(link, part, Log.PRIVATE if row.is_private else Log.PUBLIC)
+            add_files(link, part, Log.PRIVATE if row.is_private else Log.PUBLIC)
         # The row itself stands for no file. If the part has no files, its text only looked as if it named one.
         FileToItop.objects.filter(pk=row.pk).delete()
     return part

@@ -245,7 +245,7 @@ def _with_kept_state(context: PanelContext, click: Click, canvas: Canvas) -> Can
 def _state_for_retry(context: PanelContext, click: Click) -> dict[str, Any]:
     """Return the `stored_data` that Retry needs: person picker, target of Back, search, create form and version."""
     back = replace(BackLink.parse(context.request.stored_data), query=actions.search_query(context, click))
-    # The version of the clicked screen: a click that was not handled may be repeated.
+    # Retry sends the version of the clicked screen again. `claim_version` accepts it only if nothing has changed since.
     version = {VERSION: clicked_version(context)}
     return stored_picker(context.request) | back.to_stored() | stored_form(context) | version
 

@@ -184,10 +184,12 @@ def _is_instance_trouble(row: FileToItop, error: ItopError) -> bool:
 
 
 def _fail(row: FileToItop, error: Exception) -> None:
+    """Set the file to failed. The caller saves the row."""
     code, detail = reason_of(error)
     row.log_attempt(FileToItop.Outcome.REFUSED, code, detail)
     row.state = FileToItop.State.FAILED
     row.set_reason(code, detail)
+    # A person may retry the file at once: the claim of this attempt ends here.
     row.due_at = timezone.now()
     log.warning("file.failed", file=row.pk, code=code, **row.conversation.names)
 
@@ -262,12 +264,13 @@ def _save_outcome(row: FileToItop) -> bool:
 
 
 def _account_of(row: FileToItop) -> int:
-    """Return the iTop account id of the file's author, 0 if there is none."""
+    """Return the iTop account id of the file's author, 0 if there is none or the bridge may not name it."""
     itop = row.ticket.itop
     author = Author(**(row.author or {}))
     signed_in_email = signed_in_emails(itop, {author.id}).get((row.conversation.workspace_id, author.id))
     intercom_email = author.email if may_have_account(author) else ""
     email = signed_in_email or intercom_email
+    # Only Administrators may name another account as the author. None means that this is not known yet.
     if itop.is_administrator is False or not email:
         return 0
     accounts = accounts_of(itop, itop_client(itop), {email}, deadline=settings.WRITE_SECONDS)

@@ -14,7 +14,7 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
-from intercom_bridge.files.parts import add_rows
+from intercom_bridge.files.parts import add_files
 from intercom_bridge.intercom.html import comparable
 from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
 from intercom_bridge.intercom.payloads import (
@@ -301,7 +301,7 @@ def deliver(
         },
     )
     if is_new and delivery.log and part.kind != "redaction":
-        add_rows(link, part, delivery.log)
+        add_files(link, part, delivery.log)
     return delivery if is_new else None
 
 
@@ -355,7 +355,7 @@ def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
     )
     for part in parts:
         if log_name := destination(part).log:
-            add_rows(link, part, log_name)
+            add_files(link, part, log_name)
 
 
 def reason_to_skip(link: TicketLink, part: Part, target: Destination) -> str:

@@ -22,7 +22,10 @@ MAX_CHECKED = 10
 def sample_context(
     workspace: Workspace, deadline: Deadline, profile: TicketProfile | None = None
 ) -> PanelContext:
-    """Return a context with a sample conversation. `profile` replaces the workspace's profile, and may be unsaved."""
+    """Return a context with a sample conversation, for code that needs a context outside the panel.
+
+    `profile` replaces the workspace's profile, and may be unsaved.
+    """
     workspace = copy.copy(workspace)
     if profile is not None:
         workspace.profile = profile

@@ -45,7 +45,9 @@ def test_a_message_reaches_each_customer_once_and_its_outcome_is_shown(
     link_others(inbox, workspace)
     inbox.open("Alice Martin").click(LINKED)
     picture(inbox, "1-ticket")
-    inbox.click("Tell all 5 conversations").fill("Text", "The mail gateway works again.\n\nPlease try it.")
+    inbox.click("Write to all 5 conversations").fill(
+        "Text", "The mail gateway works again.\n\nPlease try it."
+    )
     picture(inbox, "2-form")
     inbox.panel.get_by_label("Message to the customers").check()
     inbox.click("Next: check the recipients").sees("New message to 4 customers")

@@ -72,7 +72,7 @@ def customers(linked: TicketLink, intercom: Intercom, workspace: Workspace) -> C
 
 
 def at_form(teammate: Teammate, count: int) -> Teammate:
-    return teammate.open().send_click("ticket:UserRequest:6").click(f"Tell all {count} conversations")
+    return teammate.open().send_click("ticket:UserRequest:6").click(f"Write to all {count} conversations")
 
 
 def at_confirmation(teammate: Teammate, count: int, *, reply: bool = True, text: str = TEXT) -> Teammate:

@@ -32,7 +32,7 @@ def announced(teammate: Teammate) -> str:
     assert "created" in teammate.text
     has_link = "has been sent a link" in teammate.text
     body: str = OutgoingMessage.objects.latest("pk").body
-    assert ("<a " in body) is ("follow it there" in body) is has_link
+    assert ("<a " in body) is ("follow its progress" in body) is has_link
     assert ("ticket's number" in teammate.text) is not has_link
     return body
 

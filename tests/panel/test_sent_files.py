@@ -213,7 +213,7 @@ def test_a_message_to_all_conversations_has_no_files(
     conversation = Conversation.objects.find_or_create(Workspace.objects.get(), other.id)
     Participant.objects.note(conversation, [intercom.contact("Rosa Delgado").id])
     TicketLink.objects.create(conversation=conversation, ticket=ticket)
-    talking.open().click("R-000008").click("Tell all 2 conversations")
+    talking.open().click("R-000008").click("Write to all 2 conversations")
     target = talking.find("Next")["id"]
     talking.submit(target, {"broadcast:text": "It is solved", "broadcast:kind": "reply"})
     talking.click("Send to 2 customers")

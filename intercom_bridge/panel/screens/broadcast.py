@@ -339,7 +339,9 @@ def _fingerprint(context: PanelContext, ticket: Ticket, audience: Audience) -> s
 
 
 def _tell_all_label(count: int) -> str:
-    return ngettext("Tell the conversation", "Tell all %(count)d conversations", count) % {"count": count}
+    return ngettext("Write to the conversation", "Write to all %(count)d conversations", count) % {
+        "count": count
+    }
 
 
 def _confirmation_title(count: int, *, is_note: bool) -> str:

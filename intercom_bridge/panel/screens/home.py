@@ -382,7 +382,11 @@ class HomeScreen:
         if not status.on:
             texts.append(_("new messages are not copied"))
         if status.paused:
-            text = ngettext("paused for %(count)d ticket", "paused for %(count)d tickets", len(status.paused))
+            text = ngettext(
+                "copying paused for %(count)d ticket",
+                "copying paused for %(count)d tickets",
+                len(status.paused),
+            )
             texts.append(text % {"count": len(status.paused)})
         if status.waiting:
             texts.append(_("%(count)d waiting") % {"count": status.waiting})

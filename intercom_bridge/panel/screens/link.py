@@ -124,7 +124,10 @@ def _is_confirmed(click: Click) -> bool:
 
 
 def _answer_click(click: Click, answer: str) -> str:
-    """Return the click that links the ticket with this answer. It repeats the confirmation, if `click` has one."""
+    """Return the click that links the ticket. `answer` says what to copy: COPY or FROM_NOW_ON.
+
+    If `click` contains a confirmation, the new click contains it, too.
+    """
     confirmed = [CONFIRMED] if _is_confirmed(click) else []
     return click_id("link", click.argument(0), click.number(1), answer, *confirmed)
 

@@ -399,7 +399,7 @@ def _announcement(creation: TicketCreation, ticket: Ticket) -> str:
     workspace = creation.conversation.workspace
     with translation.override(workspace.language):
         if creation.announce_link:
-            text = _("We have opened ticket {ticket} for you. You can follow it there.")
+            text = _("We have opened ticket {ticket} for you. You can follow its progress at this link.")
             url = workspace.itop.customer_url(ticket.ticket_class, ticket.object_id)
             ticket_name: str = format_html('<a href="{}">{}</a>', url, ticket.ref)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from intercom_bridge.files.parts import restore_rows
+from intercom_bridge.files.parts import restore_files
 from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import Conversation, Delivery, FileToItop, Log, Ticket, TicketLink
 from intercom_bridge.sync.intake import deliver_together, may_be_our_echo
@@ -72,7 +72,7 @@ class Backfill:
             delivery = skipped.filter(kind=part.kind, part_id=part.id)
             delivery.update(log=log, part=part_to_json(part), cleaned_at=None)
             delivery.write_after_all()
-            restore_rows(link, part, log)
+            restore_files(link, part, log)
         # Unlinking also skipped files of messages that the ticket contains. A file is never copied before its message.
         FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation).restore_unlinked()
 
