@@ -403,7 +403,7 @@ def test_a_rejected_token_is_retried_later_and_displayed(
     work()
     assert due_in() > 0
     assert conversation().reconcile_code == "intercom_token_refused"
-    assert "Intercom could not be asked" in linked.open().click("Sync on").text
+    assert "The bridge could not ask Intercom" in linked.open().click("Sync on").text
 
 
 def test_without_an_access_token_no_request_is_sent(
