@@ -113,7 +113,7 @@ def _token_finding(subject: Subject, error: IntercomError) -> Finding:
         )
     return check.failure(
         f"its access token could not be tested: {error.detail}",
-        "Check whether this machine may connect to Intercom's API, and status.intercom.com. Messages are still "
+        "Check whether this machine can connect to Intercom's API, and read status.intercom.com. Messages are still "
         "written to iTop; notes in conversations wait.",
     )
 
