@@ -266,6 +266,7 @@ class _Entry:
             raise ConfigError(f"{self.where}: {column.name} contains a character that cannot be stored.")
         if value is None and column.null:
             return None
+        # Other columns, such as lists, accept any type here. The model's own validation checks them in `apply`.
         expected, description = _JSON_TYPES.get(column.get_internal_type(), (object, ""))
         # For Python, true and false are also numbers.
         is_boolean_as_number = isinstance(value, bool) and expected is int

@@ -67,7 +67,7 @@ class Command(BaseCommand):
             else:
                 setup.create()
         except UnknownClassError as error:
-            # Otherwise it is the ticket class of a profile that iTop does not have.
+            # An unknown class with any other name is the ticket class of a profile.
             is_extension_missing = error.class_name.startswith(("Remote", "ActionWebhook"))
             raise CommandError(NO_EXTENSION if is_extension_missing else str(error)) from error
         except (ItopLoginError, ItopPermissionError) as error:
@@ -235,7 +235,7 @@ class PushSetup:
         return [each for each in objects if (each.class_name, each.id) not in self._deleted]
 
     def _delete_unless_used(self, target: ItopObject, class_name: str, key: str) -> None:
-        """Delete the target, unless the external key `key` of an object refers to it: iTop would delete this, too."""
+        """Delete the target, unless the external key `key` of an object refers to it: iTop would delete both."""
         label = f"{target.class_name} “{target.text('friendlyname')}”"
         if users := self._referring_objects(target, class_name, key):
             self._report(f"Left in iTop, because other objects use it ({len(users)} {class_name}): {label}")
