@@ -92,7 +92,7 @@ def _compare_with_retries(conversation: Conversation, *, dry_run: bool) -> Compa
         try:
             return compare(conversation, fill=not dry_run)
         except ComparisonError as error:
-            wait_seconds = error.until - time.time()
+            wait_seconds = error.until - time.time()  # `until` is 0 after other errors than the rate limit
             if not 0 < wait_seconds <= MAX_WAIT_SECONDS:
                 raise
             time.sleep(wait_seconds)
