@@ -100,7 +100,7 @@ class Client:
         self.repeats_reads = False
 
     def repeating_reads(self) -> Client:
-        """Return a client with the same account that repeats a `get` without a response until the call's deadline."""
+        """Return a client with the same account that repeats a `get` without a response, within the call's deadline."""
         client = copy.copy(self)
         client.repeats_reads = True
         return client

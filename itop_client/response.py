@@ -152,7 +152,7 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
 
 def _is_fault_of_instance(status: int) -> bool:
     """Return whether a response with this HTTP status and without JSON cannot be the fault of the single request."""
-    # Below 400, it is a page or a redirect; 404 means a wrong address. A proxy or web server sends the others.
+    # Below 400, it is a page or a redirect; 404 means a wrong address. A proxy or web server sends the other statuses.
     return status < 400 or status in (404, 407, 429, 502, 503, 504)
 
 

@@ -203,7 +203,7 @@ def _examine_notifications(workspace: Workspace, subject: Subject) -> Iterator[F
             f"Intercom called the webhook, last {_age_of(newest)} ago"
         )
         if missing := workspace.missing_topics(FOLLOWED_TOPICS):
-            # No warning: a team may never do what a topic reports.
+            # No warning: perhaps the team never does what a topic reports.
             yield subject.check("workspace.topics").ok(
                 f"never received: {', '.join(missing)}; "
                 f"{'is the topic' if len(missing) == 1 else 'are the topics'} selected in the Developer Hub?"
