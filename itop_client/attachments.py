@@ -134,6 +134,7 @@ def attach(  # noqa: PLR0913 - what, where and how
     try:
         return upload.create(file, fields)
     except NoMatchError as rejection:
+        # The attribute is "" if iTop did not name it.
         if rejection.attribute not in ("", "contact_id"):
             raise
         # The query matched nobody: an earlier attempt created the attachment, or the contact does not exist.

@@ -100,7 +100,7 @@ class Client:
         self.repeats_reads = False
 
     def repeating_reads(self) -> Client:
-        """Return a client with the same account that repeats a `get` without a response until the call's deadline."""
+        """Return a client with the same account that repeats a `get` without a response, within the call's deadline."""
         client = copy.copy(self)
         client.repeats_reads = True
         return client
@@ -231,8 +231,8 @@ class Client:
     def delete(self, class_name: str, key: Key, *, comment: str, deadline: float | None = None) -> int:
         """Delete the objects that `key` matches and return how many were deleted. Recordings 129 to 131.
 
-        iTop's data model decides what happens to objects that refer to them. It often deletes these, too (recording
-        132).
+        iTop's data model decides what happens to objects that refer to the deleted ones. iTop often deletes them, too
+        (recording 132).
         """
         request = {"class": class_name, "key": _to_json(key), "comment": comment}
         return read_deleted(self._call("core/delete", request, deadline)[0])

@@ -246,7 +246,7 @@ class InvalidValueError(ItopRejectedError):
 
 
 class UnknownAttributeError(ItopRejectedError):
-    """The class has no such attribute. `known` are the names of its attributes, () if iTop does not list them."""
+    """The class lacks an attribute in the request. `known` are its attributes' names, () if iTop does not list them."""
 
     summary = "iTop does not know the attribute"
 

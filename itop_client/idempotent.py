@@ -263,6 +263,7 @@ def create(  # noqa: PLR0913 - what, where and how
             deadline=time_limit.remaining(),
         )
     except NoMatchError as rejection:
+        # The attribute is "" if iTop did not name it.
         if caller_id <= 0 or rejection.attribute not in ("", caller_attribute):
             raise
         # The query matched nobody: an earlier attempt created the ticket, or the person does not exist.

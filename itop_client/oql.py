@@ -445,7 +445,7 @@ class _SelectParser:
         first_join = self._next
         self._parse_joins()
         if alias.strip("`") not in self._classes:
-            raise OqlError(f"{alias} is selected, but no class is called so")
+            raise OqlError(f"{alias} is selected, but no class has this name")
         where = self._next
         self._parse_where()
         head_end = where.start if where else last.end

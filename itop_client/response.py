@@ -1,7 +1,7 @@
 """Read iTop's responses: return the requested data, or raise the matching error.
 
-The codes and texts come from the recorded responses in tests/recordings/itop. "Recording 028" in this package means
-the file there whose name begins with 028. An error's text never contains HTML, a token or a password.
+The codes and texts come from the recorded responses in tests/recordings. "Recording 028" in this package means the
+file there whose name begins with 028. An error's text never contains HTML, a token or a password.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _ATTRIBUTE_TEXTS: Final = {
     "Missing 'items' elements": ProblemKind.OTHER,
     "Invalid object ": ProblemKind.NO_SUCH_OBJECT,
 }
-# The same, and the reasons with which a check refuses a value. The first one that fits decides.
+# These texts, and the reasons with which a check refuses a value. The first text that fits decides.
 _PROBLEM_TEXTS: Final = {
     **_ATTRIBUTE_TEXTS,
     "Null not allowed": ProblemKind.MISSING,
@@ -152,7 +152,7 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
 
 def _is_fault_of_instance(status: int) -> bool:
     """Return whether a response with this HTTP status and without JSON cannot be the fault of the single request."""
-    # Below 400, it is a page or a redirect; 404 means a wrong address. A proxy or web server sends the others.
+    # Below 400, it is a page or a redirect; 404 means a wrong address. A proxy or web server sends the other statuses.
     return status < 400 or status in (404, 407, 429, 502, 503, 504)
 
 
@@ -209,7 +209,7 @@ def _error_for_code(code: int, message: str) -> ItopError:  # noqa: PLR0911 - on
         # Only the last one is the database's. What precedes it quotes the query, and people's texts in the query may
         # look like an error.
         return _database_error(code, int(database_errors[-1][1]), text, text[database_errors[-1].end() :])
-    if code in _VALUE_ERRORS:
+    if code in _VALUE_ERRORS:  # MySQL's number as iTop's code (recording 254)
         return _value_error(code, text, _shorten(_remove_query(text)))
     is_internal_error = code == _INTERNAL_ERROR_CODE
     if _ISSUES.search(text) or (is_internal_error and _REFUSED_VALUE.search(text[:_MAX_SEARCHED])):
@@ -283,7 +283,7 @@ def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR
     if failed := _FAILED_QUERY.match(text):
         return _query_rejection(failed["class"], failed["message"])
     if _OQL_PROBLEM.match(text):
-        return _query_rejection("oql", text)
+        return _query_rejection("oql", text)  # the text does not name the exception's class
     if text.startswith("Missing mandatory attribute(s) for applying the stimulus: "):
         missing = re.findall(r"\w+", text.partition("stimulus: ")[2])
         return InvalidStimulusError(detail, attribute=missing[0] if missing else "")

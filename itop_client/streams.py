@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 from .errors import FileTooLargeError
 from .response import unexpected_response
 
-# Divisible by three, so that the base64 of the pieces is the base64 of the whole.
+# Divisible by three, so that the pieces' base64, joined, is the base64 of the whole file.
 _PIECE_BYTES: Final = 49_152
 # The size of a response without the file's data: the envelope, and the file's name and type.
 _MAX_ENVELOPE_BYTES: Final = 1_000_000
@@ -113,7 +113,7 @@ class DocumentSink:
             self._data_began = self._is_in_data = True
             self.write(data)
         if len(self.envelope) > _MAX_ENVELOPE_BYTES:
-            raise unexpected_response("it is not that of one document")
+            raise unexpected_response("it has too much text besides the document")
 
     def _decode(self, data: bytes) -> bytes:
         """Decode base64 up to the quote at its end. Return the rest of the response from this quote on."""

@@ -136,8 +136,8 @@ class BridgeFile:
 
 
 def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
-    has_name = {_lookup(entry.model, entry.key): entry.name}
-    existing: Row | None = entry.model._default_manager.filter(**has_name).first()
+    by_name = {_lookup(entry.model, entry.key): entry.name}
+    existing: Row | None = entry.model._default_manager.filter(**by_name).first()
     row = existing or entry.model()
     if existing is None:
         entry.require_attributes()
@@ -266,6 +266,7 @@ class _Entry:
             raise ConfigError(f"{self.where}: {column.name} contains a character that cannot be stored.")
         if value is None and column.null:
             return None
+        # Other columns, such as lists, accept any type here. The model's own validation checks them in `apply`.
         expected, description = _JSON_TYPES.get(column.get_internal_type(), (object, ""))
         # For Python, true and false are also numbers.
         is_boolean_as_number = isinstance(value, bool) and expected is int
@@ -275,9 +276,9 @@ class _Entry:
 
     def _related_row(self, column: models.ForeignKey[Any, Any], identifier: Any) -> models.Model:
         related: type[models.Model] = column.related_model
-        has_identifier = {_IDENTIFIER_OF[related]: identifier}
+        by_identifier = {_IDENTIFIER_OF[related]: identifier}
         row = (
-            related._default_manager.filter(**has_identifier).first() if isinstance(identifier, str) else None
+            related._default_manager.filter(**by_identifier).first() if isinstance(identifier, str) else None
         )
         if row is None:
             raise ConfigError(f"{self.where}: there is no {column.name} called {_quote(identifier)}.")

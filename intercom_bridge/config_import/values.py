@@ -55,7 +55,7 @@ class Source:
 
 
 def parse_boolean(text: str) -> bool | None:
-    """Return the value of a word such as "yes" or "off"; None for any other text."""
+    """Return the value of a word such as "yes" or "off"; False for "", and None for any other text."""
     word = text.strip().lower()
     if word in ("true", "1", "yes", "on"):
         return True

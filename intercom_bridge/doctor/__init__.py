@@ -86,7 +86,7 @@ def examine_everything() -> Iterator[Finding]:
 def _redact_secrets(
     findings: Iterator[Finding], workspaces: Iterable[Workspace], itops: Iterable[ItopInstance]
 ) -> Iterator[Finding]:
-    """Redact the stored secrets in the findings: a finding quotes a remote system, and this may quote a secret."""
+    """Redact the stored secrets in the findings, which may quote a remote system's text with a secret in it."""
     stored = [
         secret
         for workspace in workspaces

@@ -28,8 +28,8 @@ GRANT_PROFILE = (
     "or end iTop's read-only mode."
 )
 
-# The class, whether the bridge works only if it may read the class, and the consequence if it may not.
-_READ_CLASSES = (
+# Besides the ticket classes: the class, whether the bridge works only if it may read it, and the consequence if not.
+_OTHER_READ_CLASSES = (
     ("Person", True, "contacts cannot be matched with persons, and the panel stays empty"),
     (
         "Organization",
@@ -75,9 +75,9 @@ def examine_account(probe: Probe) -> Iterator[Finding]:
 
 def _examine_reading(probe: Probe, ticket_classes: list[str]) -> Iterator[Finding]:
     check = probe.subject.check("itop.reading")
-    read_ticket_classes = [(ticket_class, True, "nothing works") for ticket_class in ticket_classes]
+    read_classes = [(ticket_class, True, "nothing works") for ticket_class in ticket_classes]
     readable = []
-    for class_name, is_required, consequence in (*read_ticket_classes, *_READ_CLASSES):
+    for class_name, is_required, consequence in (*read_classes, *_OTHER_READ_CLASSES):
         try:
             probe.try_reading(class_name)
         except UnknownClassError:
@@ -99,7 +99,8 @@ def _test_creation(probe: Probe, profile: TicketProfile) -> _CreatePermissions:
     try:
         probe.client.create(
             profile.ticket_class,
-            # iTop checks the permission, then the fields in this order. It always rejects the second field.
+            # iTop checks the permission, then the fields in this order. The entry's author needs an Administrator. iTop
+            # always rejects the second field.
             {profile.code("public_log"): {"items": [entry]}, UNKNOWN_ATTRIBUTE: ""},
             comment=COMMENT,
             deadline=probe.request_seconds,
@@ -113,12 +114,13 @@ def _test_creation(probe: Probe, profile: TicketProfile) -> _CreatePermissions:
         if error.attribute == UNKNOWN_ATTRIBUTE:
             return _CreatePermissions(may_create=True, may_set_authors=True)
     except ItopRejectedError:
-        pass  # the class or its log does not exist: reported by examine_profiles
+        pass
     except ItopUnavailableError as error:
         # iTop responds with the status 500 if the class is abstract (tests/recordings, number 076).
         if error.status != 500:
             raise
         return _CreatePermissions(may_create=False, may_set_authors=None)
+    # The class or its log does not exist: reported by examine_profiles.
     return _CreatePermissions(may_create=None, may_set_authors=None)
 
 

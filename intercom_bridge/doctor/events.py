@@ -20,7 +20,7 @@ from itop_client import ItopObject, ItopPermissionError, ItopRejectedError, quot
 
 from .finding import Finding, Subject
 from .probe import Probe
-from .triggers import WRITE_TRIGGERS, Excluded, codes_in, excluded_tickets, find_enabled, name_of
+from .triggers import WRITE_TRIGGERS, Excluded, codes_in, excluded_tickets, find_email_triggers, trigger_name
 
 # A poll that is overdue for longer is a failure. The longest polling interval and a worker's restart take less.
 POLLED_WITHIN = dt.timedelta(minutes=15)
@@ -199,7 +199,7 @@ def _examine_emails(probe: Probe) -> Iterator[Finding]:
             "attribute).",
         )
     elif mails:
-        names = ", ".join(name_of(mail.trigger) for mail in mails)
+        names = ", ".join(trigger_name(mail.trigger) for mail in mails)
         yield check.ok(
             f"e-mails customers about changes, because of: {names}. No rule also sends these changes as a reply; a "
             "teammate who sends one from the panel tells the customer a second time"
@@ -217,7 +217,7 @@ def _doubled_changes(probe: Probe, mails: list[_CustomerMail]) -> list[str]:
         rules = rules_of(workspace)
         replied_kinds = [kind for kind in EventKind if rules.action_for(kind) == Action.REPLY]
         descriptions += [
-            f"about “{kind.label}” by the rules of {workspace} and by iTop's trigger {name_of(mail.trigger)}"
+            f"about “{kind.label}” by the rules of {workspace} and by iTop's trigger {trigger_name(mail.trigger)}"
             for kind in replied_kinds
             for mail in mails
             if kind in mail.kinds
@@ -228,7 +228,7 @@ def _doubled_changes(probe: Probe, mails: list[_CustomerMail]) -> list[str]:
 def _customer_mails(probe: Probe) -> Iterator[_CustomerMail]:
     """Yield the e-mails to the caller that an agent's work on a ticket with a conversation causes."""
     for trigger_class, attribute in _TRIGGER_CLASSES:
-        for trigger in find_enabled(probe, trigger_class, attribute, recipient="caller_id"):
+        for trigger in find_email_triggers(probe, trigger_class, attribute, recipient="caller_id"):
             contexts = codes_in(trigger, "context")
             fires_in_console = not contexts or _CONSOLE in contexts
             if not fires_in_console or excluded_tickets(probe, trigger) is Excluded.ALL:

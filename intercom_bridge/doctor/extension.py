@@ -35,7 +35,7 @@ def examine_extension(probe: Probe) -> Iterator[Finding]:
     if not any(results):
         yield check.ok("does not have the PHP extension's attributes (optional)")
         return
-    if has_webhook(probe) is False:
+    if has_webhook(probe) is False:  # None (unknown) leads to the warning
         yield check.ok(
             "has the PHP extension's attributes, which are kept up to date; its webhook is not installed"
         )

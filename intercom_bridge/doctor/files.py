@@ -1,4 +1,4 @@
-"""Check whether files can be copied to an iTop: the account's permissions, and the largest file that iTop accepts.
+"""Check whether files can be copied to an iTop: the account's permissions, and how large a file iTop accepts.
 
 The test files belong to no ticket and are deleted at once. If a crash leaves a test file in iTop, the next test or
 iTop's garbage collector deletes it.
@@ -36,7 +36,7 @@ LARGE_ID = "Intercom bridge: test of a large file"
 
 
 def examine_files(probe: Probe) -> Iterator[Finding]:
-    """Upload and delete a small file and a file of the workspaces' largest limit.
+    """Upload and delete a small file, and then a file as large as the workspace with the highest limit allows.
 
     Raise ItopError when iTop stops responding.
     """
@@ -141,6 +141,7 @@ def _describe_limit(error: FileTooLargeError, size: int) -> tuple[str, str]:
     if "memory" in error.detail:
         limit, to_do = "PHP's memory", f"Set PHP's memory_limit to at least {max(128, 12 * request_mb)}M."
     elif isinstance(error.__cause__, OutOfResourcesError) or "packet" in error.detail:
+        # If it is not PHP's memory, the database closed the connection.
         limit = "the database's packet size"
         to_do = f"Set max_allowed_packet of MariaDB or MySQL to at least {2 * request_mb}M."
     elif error.detail.startswith(("HTTP 413", "HTTP 414", "HTTP 431")):

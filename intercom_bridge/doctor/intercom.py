@@ -113,7 +113,7 @@ def _token_finding(subject: Subject, error: IntercomError) -> Finding:
         )
     return check.failure(
         f"its access token could not be tested: {error.detail}",
-        "Check whether this machine may connect to Intercom's API, and status.intercom.com. Messages are still "
+        "Check whether this machine can connect to Intercom's API, and read status.intercom.com. Messages are still "
         "written to iTop; notes in conversations wait.",
     )
 
@@ -203,7 +203,7 @@ def _examine_notifications(workspace: Workspace, subject: Subject) -> Iterator[F
             f"Intercom called the webhook, last {_age_of(newest)} ago"
         )
         if missing := workspace.missing_topics(FOLLOWED_TOPICS):
-            # No warning: a team may never do what a topic reports.
+            # No warning: perhaps the team never does what a topic reports.
             yield subject.check("workspace.topics").ok(
                 f"never received: {', '.join(missing)}; "
                 f"{'is the topic' if len(missing) == 1 else 'are the topics'} selected in the Developer Hub?"

@@ -111,7 +111,7 @@ def _clock_finding(subject: Subject, info: ServerInfo) -> Finding:
 def error_finding(subject: Subject, error: ItopError, *, has_responded: bool) -> Finding:
     """Return the finding about an error that ended the checks.
 
-    `has_responded` is whether an earlier request succeeded, so that the address in the admin must be correct.
+    `has_responded` is whether an earlier request succeeded. If so, the address in the admin is correct.
     """
     if isinstance(error, ItopLoginError):
         return subject.check("itop.account").failure(*_REFUSED_LOGINS[error.problem])

@@ -14,7 +14,7 @@ from .probe import Probe
 
 # A key of HMAC with SHA-256 has at least the size of the hash: https://www.rfc-editor.org/rfc/rfc7518#section-3.2
 MIN_SECRET_BYTES = 32
-# Nobody may open iTop's pages on a weekend or a holiday, so a few days without a request are normal.
+# On a weekend or a holiday perhaps nobody opens iTop's pages, so a few days without a request are normal.
 ASKED_WITHIN = dt.timedelta(days=7)
 
 
@@ -60,7 +60,7 @@ def _examine_attributes(probe: Probe, messenger: Messenger, subject: Subject) ->
 
 def _examine_extension(probe: Probe) -> Finding:
     check = probe.subject.check("messenger.extension")
-    # iTop asks with one of these keys, which are in the extension.
+    # The installed extension contains one of these keys, with which iTop asks.
     keys = MessengerKey.objects.valid().filter(itop=probe.itop)
     last_asked_at = max((key.last_used_at for key in keys if key.last_used_at), default=None)
     if last_asked_at is None or timezone.now() - last_asked_at > ASKED_WITHIN:

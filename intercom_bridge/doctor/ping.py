@@ -19,7 +19,7 @@ from itop_client.http import HttpError, Response, exchange
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .finding import Finding, Subject
 
-# Intercom waits as long for a response.
+# How long Intercom waits for a response.
 RESPONSE_SECONDS = 5.0
 # A little less than the largest request that this service accepts, 10 MB.
 LARGE_BYTES = settings.DATA_UPLOAD_MAX_MEMORY_SIZE - 1024

@@ -11,7 +11,7 @@ from .probe import Probe
 
 
 def examine_portal(probe: Probe) -> Iterator[Finding]:
-    """Check that the portal responds at the address that is set. If none is set, the standard portal is used."""
+    """Check that the portal responds at the address that is set. If none is set, check nothing."""
     check = probe.subject.check("itop.portal")
     if not probe.itop.portal_url:
         return

@@ -10,8 +10,8 @@ from .finding import Subject
 REQUEST_SECONDS = 5.0
 UPLOAD_SECONDS = 60.0
 MIN_UPLOAD_SECONDS = 8.0
-# The time limit of the checks on a page of the admin. nginx waits 30 seconds for a response (proxy_read_timeout).
-# Intercom and PUBLIC_URL are checked before iTop, and take at most 29 seconds.
+# The time limit of the checks on a page of the admin: nginx waits 30 seconds for a response (proxy_read_timeout).
+# Only the checks of iTop end at this limit. Those of Intercom and PUBLIC_URL come first, with limits of their own.
 PAGE_SECONDS = 27.0
 
 
@@ -61,9 +61,9 @@ class Probe:
     def get(
         self, class_name: str, query: str, fields: Iterable[str] = ("id",), *, limit: int | None = 1
     ) -> Found:
-        """Run a query and return at most `limit` objects, or all of them if it is None. Raise ItopError.
+        """Run a query and return at most `limit` objects, or all if `limit` is None. Raise ItopError.
 
-        One object is enough for most checks: they only want to know whether iTop accepts the query, or the total.
+        One object is enough for most checks: they only need to know whether iTop accepts the query, or Found.total.
         """
         return self.client.get(class_name, query, fields=fields, limit=limit, deadline=self.request_seconds)
 

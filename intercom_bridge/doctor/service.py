@@ -73,7 +73,7 @@ def _examine_keys() -> Iterator[Finding]:
 def _examine_work() -> Iterator[Finding]:
     alive_count = WorkerHeartbeat.objects.alive().count()
     if not alive_count:
-        since = stalled_since()
+        since = stalled_since()  # None: no work has been due for two minutes
         yield SUBJECT.check("service.worker").failure(
             stalled_message(since) if since else "no worker is alive: nothing is written",
             "Start a worker (python manage.py worker), and read the log of the worker that ended.",

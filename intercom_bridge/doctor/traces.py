@@ -25,7 +25,7 @@ DUPLICATE_SECONDS = 120.0
 MAX_DELIVERIES = 30
 MAX_TICKETS = 3
 # The largest number of messages that are compared with the logs of a ticket.
-MAX_ENTRIES = 300
+MAX_COMPARED = 300
 
 
 def examine_traces(probe: Probe) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def examine_traces(probe: Probe) -> Iterator[Finding]:
             )
 
 
-def _written(probe: Probe) -> QuerySet[Delivery]:
+def _written_deliveries(probe: Probe) -> QuerySet[Delivery]:
     """Return the written deliveries whose contents are still stored, newest first."""
     return (
         Delivery.objects.in_itop()
@@ -59,7 +59,7 @@ def _written(probe: Probe) -> QuerySet[Delivery]:
 
 def _examine_tracking(probe: Probe) -> Iterator[Finding]:
     for log in Log:
-        newest = _written(probe).filter(log=log).first()
+        newest = _written_deliveries(probe).filter(log=log).first()
         newest_log_name = f"{newest.ticket.ticket_class}.{log_attribute(newest)}" if newest else ""
         for log_name in {f"{profile.ticket_class}.{profile.code(log)}" for profile in probe.profiles}:
             yield _tracking_finding(probe, log_name, newest if log_name == newest_log_name else None)
@@ -108,7 +108,7 @@ def _examine_time_zone(probe: Probe) -> Iterator[Finding]:
     """Compare the bridge's time of a write with iTop's."""
     check = probe.subject.check("itop.time_zone")
     # With several attempts it would be unknown which of them wrote the message, and when.
-    delivery = _written(probe).filter(attempts=1, written_at__isnull=False).first()
+    delivery = _written_deliveries(probe).filter(attempts=1, written_at__isnull=False).first()
     recorded_at = _recorded_at(probe, delivery) if delivery else None
     if delivery is None or delivery.written_at is None or recorded_at is None:
         yield check.ok(
@@ -131,7 +131,7 @@ def _examine_time_zone(probe: Probe) -> Iterator[Finding]:
 
 
 def _recorded_at(probe: Probe, delivery: Delivery) -> dt.datetime | None:
-    """Return when iTop's history recorded the write, in iTop's local time; None if the history has no such record."""
+    """Return when iTop's history recorded the write, in iTop's local time; None if the history does not show it."""
     ticket = delivery.ticket
     try:
         operations = probe.get(
@@ -166,7 +166,9 @@ class _TimedContent(NamedTuple):
 
 def _examine_duplicates(probe: Probe) -> Iterator[Finding]:
     check = probe.subject.check("itop.doubles")
-    tickets_by_id = {delivery.ticket_id: delivery.ticket for delivery in _written(probe)[:MAX_DELIVERIES]}
+    tickets_by_id = {
+        delivery.ticket_id: delivery.ticket for delivery in _written_deliveries(probe)[:MAX_DELIVERIES]
+    }
     tickets = list(tickets_by_id.values())[:MAX_TICKETS]
     affected = [ticket.ref for ticket in tickets if _has_duplicates(probe, ticket)]
     if affected:
@@ -182,7 +184,7 @@ def _examine_duplicates(probe: Probe) -> Iterator[Finding]:
 
 def _has_duplicates(probe: Probe, ticket: Ticket) -> bool:
     """Return whether a log contains a message more often than the bridge wrote it, at about the same time."""
-    deliveries = list(_written(probe).filter(ticket=ticket)[:MAX_ENTRIES])
+    deliveries = list(_written_deliveries(probe).filter(ticket=ticket)[:MAX_COMPARED])
     entries = _log_entries(probe, ticket, deliveries)
     messages = [_message_of(delivery) for delivery in deliveries]
     copies_written = Counter(message.content for message in messages)

@@ -1,4 +1,4 @@
-"""iTop's own notifications that send an e-mail each time the bridge writes a message."""
+"""Find iTop's own triggers that send an e-mail each time the bridge writes a message."""
 
 import json
 import re
@@ -43,16 +43,17 @@ def examine_triggers(probe: Probe) -> Iterator[Finding]:
     triggers: list[ItopObject] = []
     try:
         for trigger_class, attribute in WRITE_TRIGGERS:
-            enabled = find_enabled(probe, trigger_class, attribute)
+            enabled = find_email_triggers(probe, trigger_class, attribute)
             triggers += [trigger for trigger in enabled if _is_activated(trigger, attribute, written_codes)]
     except ItopPermissionError:
         yield check.ok(
             "its account may not read triggers; see under Notifications in iTop whether messages cause e-mails"
         )
         return
+    # The names of the triggers, by the tickets that their filters exclude.
     names: dict[Excluded, list[str]] = {excluded: [] for excluded in Excluded}
     for trigger in triggers:
-        names[excluded_tickets(probe, trigger)].append(name_of(trigger))
+        names[excluded_tickets(probe, trigger)].append(trigger_name(trigger))
     if names[Excluded.CREATED_FROM_CONVERSATION]:
         yield check.ok(
             "sends an e-mail for messages written to tickets that were not created from a conversation, because of: "
@@ -94,7 +95,9 @@ def excluded_tickets(probe: Probe, trigger: ItopObject) -> Excluded:
     return Excluded.NONE
 
 
-def find_enabled(probe: Probe, trigger_class: str, attribute: str, recipient: str = "") -> list[ItopObject]:
+def find_email_triggers(
+    probe: Probe, trigger_class: str, attribute: str, recipient: str = ""
+) -> list[ItopObject]:
     """Return the triggers of a class that have an enabled e-mail action and apply to tickets.
 
     If `recipient` is given, the action's queries for its recipients must contain this text, for example "caller_id".
@@ -135,5 +138,5 @@ def codes_in(trigger: ItopObject, attribute: str) -> set[str]:
     return set(re.findall(r"[\w:/-]+", json.dumps(trigger.fields.get(attribute) or "")))
 
 
-def name_of(trigger: ItopObject) -> str:
+def trigger_name(trigger: ItopObject) -> str:
     return f"“{trigger.text('description') or trigger.text('friendlyname') or trigger.id}”"

@@ -269,7 +269,7 @@ def test_filling_keeps_strings(text: str, value: str) -> None:
         ("SELECT A AS", "name after AS is missing"),
         ("SELECT A AS WHERE x = 1", "name after AS is missing"),
         ("SELECT a, b", "FROM is missing"),
-        ("SELECT c FROM A AS a", "no class is called so"),
+        ("SELECT c FROM A AS a", "no class has this name"),
         ("SELECT A JOIN B WHERE x = 1", "ON is missing"),
         ("SELECT A JOIN B ON WHERE x = 1", "no condition after ON"),
         ("SELECT A WHERE x = 1 WHERE y = 2", "WHERE is not expected"),

@@ -37,8 +37,9 @@ LISTS: Final = {"form_attributes", "excluded_states", "details_attributes"}
 WIDGET: Final = {"enabled_portals": "pages", "allowed_profiles": "allowed_profiles"}
 # The ID of the only workspace, in the oldest form of the file.
 WIDGET_WORKSPACE: Final = "api_key"
-UNUSED: Final = {WIDGET_WORKSPACE, "sync_app.portal_url_maker_class"}
-KNOWN: Final = {"workspaces", FORMER_EXCLUDED_STATES, *SECRETS, *PROFILE, *WIDGET, *UNUSED}
+# The import can do without these parameters, so it accepts placeholders in them.
+NOT_NEEDED: Final = {WIDGET_WORKSPACE, "sync_app.portal_url_maker_class"}
+KNOWN: Final = {"workspaces", FORMER_EXCLUDED_STATES, *SECRETS, *PROFILE, *WIDGET, *NOT_NEEDED}
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _reject_placeholders(parameters: Mapping[str, SourceValue]) -> None:
     placeholders = [
         description
         for name, value in parameters.items()
-        if name not in UNUSED
+        if name not in NOT_NEEDED
         for description in _placeholders(name, name, value)
     ]
     if placeholders:

@@ -145,7 +145,7 @@ def _read_settings(tokens: list[_Token]) -> Mapping[str, SourceValue]:
     for index in [] if start is None else _member_tokens(tokens, start):
         if _raw(tokens, index + 1) != ["=>"]:
             continue
-        key, value = tokens[index], tokens[min(index + 2, len(tokens) - 1)]
+        key, value = tokens[index], tokens[index + 2]
         is_whole_value = _raw(tokens, index + 3) in ([","], [")"], ["]"])
         is_plain = key.kind in _TEXT_KINDS and value.kind in _TEXT_KINDS and is_whole_value
         name = key.raw[1:-1]
@@ -165,6 +165,7 @@ class _Parser:
 
     @property
     def _next(self) -> _Token:
+        # The last token has the kind "end". It stays the next one.
         return self._tokens[min(self._position, len(self._tokens) - 1)]
 
     def _take(self) -> _Token:

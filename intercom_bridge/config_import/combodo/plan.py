@@ -137,7 +137,7 @@ class ExtensionImport:
         return profile
 
     def _find_profile(self, itop: ItopInstance) -> TicketProfile | None:
-        """Return the profile of the file's workspaces that no workspace of another iTop shares.
+        """Return a profile that a workspace of the file uses, and that no workspace of another iTop shares.
 
         If there is none, return the profile with the iTop's name, or None.
         """

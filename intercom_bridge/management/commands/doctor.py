@@ -18,7 +18,7 @@ class Command(BaseCommand):
         "Check iTop, Intercom, the public address and the worker with live requests. Report the findings and what to "
         "do. Exit status 0: everything is well; 1: there are warnings; 2: there are failures."
     )
-    # The doctor must also run when system checks fail: its findings say more than their messages.
+    # The doctor must also run when system checks fail: its findings say more than the messages of the system checks.
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -54,7 +54,7 @@ class Command(BaseCommand):
 
 
 def _findings(workspace_id: str | None) -> Iterator[Finding]:
-    """Yield the findings. If the database fails, yield NO_DATABASE as the last one, unless one has reported this."""
+    """Yield the findings. If the database fails, end with NO_DATABASE, unless a finding has already reported this."""
     has_reported_failure = False
     try:
         for finding in _examine(workspace_id):

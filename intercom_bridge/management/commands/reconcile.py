@@ -13,7 +13,7 @@ from intercom_bridge.sync.reconcile import Comparison, ComparisonError, Conversa
 
 from ._rows import find_workspace
 
-# Intercom's rate limit counts requests in windows of ten seconds. If two waits do not help, more will not either.
+# Intercom's rate limit counts requests in windows of ten seconds. If two waits do not help, a third will not either.
 MAX_ATTEMPTS = 3
 MAX_WAIT_SECONDS = 60.0
 # The worker retries a failed comparison within this time.
@@ -92,7 +92,7 @@ def _compare_with_retries(conversation: Conversation, *, dry_run: bool) -> Compa
         try:
             return compare(conversation, fill=not dry_run)
         except ComparisonError as error:
-            wait_seconds = error.until - time.time()
+            wait_seconds = error.until - time.time()  # `until` is 0 after other errors than the rate limit
             if not 0 < wait_seconds <= MAX_WAIT_SECONDS:
                 raise
             time.sleep(wait_seconds)
@@ -114,7 +114,7 @@ def _select(workspace_id: str, since: dt.datetime | None) -> QuerySet[Conversati
 
 
 def _parse_since(text: str) -> dt.datetime | None:
-    """Parse an ISO date or time, or an age like “2 days”. A time without a zone is in that of the settings."""
+    """Parse an ISO date or time, or an age like “2 days”. A time without a zone is in TIME_ZONE."""
     if not text.strip():
         return None
     if age := _AGE.fullmatch(text.strip()):
@@ -123,7 +123,7 @@ def _parse_since(text: str) -> dt.datetime | None:
         moment = dt.datetime.fromisoformat(text.strip())
     except ValueError:
         raise CommandError(
-            f"--since “{text}” is neither a date like 2026-01-31 or 2026-01-31T08:00 nor a time like “2 days”."
+            f"--since “{text}” is neither a date like 2026-01-31 or 2026-01-31T08:00 nor an age like “2 days”."
         ) from None
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 

@@ -27,9 +27,9 @@ from ._rows import find_itop
 TOKEN_VARIABLE = "ITOP_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 COMMENT = "Intercom bridge: setup_push"
 PAYLOAD = '{"class": "$this->finalclass$", "id": "$this->id$"}'
-# A trigger without this context also fires for writes over REST, such as those of the bridge.
+# A trigger without a context also fires for writes over REST, such as those of the bridge.
 CONTEXT = "GUI:Console, GUI:Portal"
-# Besides the status and the logs, the trigger watches those of these attributes that the ticket class has.
+# Besides the status and the logs, the trigger watches these attributes, if the ticket class has them.
 OTHER_WATCHED = ("agent_id", "team_id", "solution", "pending_reason")
 EXPLANATION = (
     "Done. When an agent saves a ticket, iTop now calls the bridge, and the agent waits for it: some milliseconds, or "
@@ -67,7 +67,7 @@ class Command(BaseCommand):
             else:
                 setup.create()
         except UnknownClassError as error:
-            # Otherwise it is the ticket class of a profile that iTop does not have.
+            # An unknown class with any other name is the ticket class of a profile.
             is_extension_missing = error.class_name.startswith(("Remote", "ActionWebhook"))
             raise CommandError(NO_EXTENSION if is_extension_missing else str(error)) from error
         except (ItopLoginError, ItopPermissionError) as error:
@@ -206,6 +206,7 @@ class PushSetup:
         Return its id. In a dry run, return 0 for an object that would be created.
         """
         name = next(iter(identity.values()))
+        # A lnkTriggerAction is identified by two ids and has no name.
         label = f"{class_name} “{name}”" if isinstance(name, str) else class_name
         existing = self._find(class_name, identity, ("id", *values))
         if existing is None:
@@ -235,7 +236,7 @@ class PushSetup:
         return [each for each in objects if (each.class_name, each.id) not in self._deleted]
 
     def _delete_unless_used(self, target: ItopObject, class_name: str, key: str) -> None:
-        """Delete the target, unless the external key `key` of an object refers to it: iTop would delete this, too."""
+        """Delete the target, unless the external key `key` of an object refers to it: iTop would delete both."""
         label = f"{target.class_name} “{target.text('friendlyname')}”"
         if users := self._referring_objects(target, class_name, key):
             self._report(f"Left in iTop, because other objects use it ({len(users)} {class_name}): {label}")
