@@ -68,7 +68,7 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The names of the fields that were corrected automatically.
-        self.filled_in: list[str] = []
+        self.corrected_fields: list[str] = []
         # Sentences about what is suspicious but allowed.
         self.warnings: list[str] = []
 
@@ -106,7 +106,7 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
         fill_in: bool = self.cleaned_data["fill_in"]
         if fill_in:
             # First, because this changes the profile that the checks below read.
-            self.filled_in = list(dict.fromkeys(name for check in checks for name in check.autofill()))
+            self.corrected_fields = list(dict.fromkeys(name for check in checks for name in check.autofill()))
         mistakes: dict[str, list[str]] = {}
         for check in checks:
             for field_name, sentences in check.mistakes().items():
