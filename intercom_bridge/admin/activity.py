@@ -41,6 +41,7 @@ class Selection:
 
     def deliveries(self) -> DeliveryQuerySet:
         """Return the deliveries of the selected workspace or iTop."""
+        # `without_index`: the conditions that callers add select fewer rows than a workspace or an iTop does.
         rows = Delivery.objects.order_by()
         if self.workspace is not None:
             conversations = Conversation.objects.filter(workspace=self.workspace)

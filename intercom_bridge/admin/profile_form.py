@@ -94,11 +94,11 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
             classes = [decode(row) for row in rows]
             if not classes:
                 self.warnings.append(_not_checked(profile.ticket_class, imported_names))
-        self._compare_with(
+        self._apply_checks(
             [ProfileCheck(profile, ticket_class) for ticket_class in classes], is_builtin=not imported_names
         )
 
-    def _compare_with(self, checks: Sequence[ProfileCheck], *, is_builtin: bool) -> None:
+    def _apply_checks(self, checks: Sequence[ProfileCheck], *, is_builtin: bool) -> None:
         """Correct the profile if the user has asked for it, and add errors and warnings about what does not match.
 
         `is_builtin`: the checks compare with a standard iTop, because no data model was imported.

@@ -130,6 +130,7 @@ class TicketProfileAdmin(PreviewAdmin):
             return CodesFormField.for_column(db_field)
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and db_field.name == "subtitle_attribute":
+            # The <datalist> in known_attributes.html.
             field.widget.attrs["list"] = "bridge-attribute-codes"
         return field
 
