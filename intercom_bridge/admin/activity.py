@@ -41,7 +41,7 @@ class Selection:
 
     def deliveries(self) -> DeliveryQuerySet:
         """Return the deliveries of the selected workspace or iTop."""
-        # `without_index`: the conditions that callers add select fewer rows than a workspace or an iTop does.
+        # `without_index`: callers add conditions that select fewer rows, so the database should use their indexes.
         rows = Delivery.objects.order_by()
         if self.workspace is not None:
             conversations = Conversation.objects.filter(workspace=self.workspace)

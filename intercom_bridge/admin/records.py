@@ -218,7 +218,7 @@ class SearchableAdmin(RecordAdmin):
     teammate_column = ""
 
     def search_condition(self, found: SearchResult) -> Q:
-        """Return the condition for the rows of the tickets and conversations found; if none, for a teammate's rows."""
+        """Return the condition for the rows of the tickets and conversations found. If none, search by teammate."""
         if self.teammate_column and not found:
             return Q(**{f"{self.teammate_column}__icontains": found.text})
         return Q(ticket__in=found.tickets) | Q(conversation__in=found.conversations)
