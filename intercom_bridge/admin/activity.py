@@ -25,10 +25,10 @@ from intercom_bridge.models.delivery import DeliveryQuerySet, without_index
 from intercom_bridge.models.reason import reason_label
 
 State = Delivery.State
-# The durations of a day are computed from so many of its newest messages.
+# The durations of a day are computed from at most this many of its newest messages.
 SAMPLE_SIZE = 200
-# A message is queued when it is stored. If `queued_at` is so much later, a person has queued it again, for example with
-# Retry.
+# A message is queued when it is stored. If `queued_at` is later than `created_at` by this time or more, a person has
+# queued the message again, for example with Retry.
 REQUEUED_AFTER = dt.timedelta(minutes=1)
 
 
@@ -41,6 +41,7 @@ class Selection:
 
     def deliveries(self) -> DeliveryQuerySet:
         """Return the deliveries of the selected workspace or iTop."""
+        # `without_index`: callers add conditions that select fewer rows, so the database should use their indexes.
         rows = Delivery.objects.order_by()
         if self.workspace is not None:
             conversations = Conversation.objects.filter(workspace=self.workspace)
@@ -184,8 +185,8 @@ def count_backlog(selection: Selection) -> list[RowCount]:
 def count_failures(selection: Selection) -> list[RowCount]:
     """Return the number of failed rows that still need attention, most frequent first.
 
-    Failed messages for iTop are counted by reason. They always need attention, because they can always be skipped. Rows
-    of the other kinds can only be retried, so they are counted as long as their contents are stored.
+    Failed messages for iTop are counted by reason. All are counted, because a user can skip each of them at any time.
+    Rows of the other kinds can only be retried, so they are counted as long as their contents are stored.
     """
     by_code = selection.deliveries().filter(state=State.FAILED).order_by().values_list("reason_code")
     failures = [

@@ -114,7 +114,7 @@ class ChoiceForm(forms.Form):
     profile = forms.ChoiceField(label="Ticket profile")
 
     def __init__(self, *args: Any, may_add_itop: bool, may_add_profile: bool, **kwargs: Any) -> None:
-        """Offer the existing rows, and a new row if the user may add it. A profile is only added if there is none."""
+        """Offer the existing rows, and a new row if the user may add it. Offer a new profile only if none exists."""
         super().__init__(*args, **kwargs)
         itops = [(str(itop.pk), f"{itop} ({itop.url})") for itop in ItopInstance.objects.all()]
         profiles = [(str(profile.pk), str(profile)) for profile in TicketProfile.objects.all()]

@@ -26,7 +26,7 @@ from .tickets import compare_action, undone_suffix
 
 @admin.register(Conversation)
 class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
-    """The admin in which conversations are compared with Intercom, and stopped posting is resumed."""
+    """The admin in which conversations are compared with Intercom, and posting that was stopped is resumed."""
 
     known = datetime_column("created_at", "known since")
     compared = datetime_column("reconcile_at", "next comparison")
@@ -50,7 +50,7 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
         eligible=lambda conversations: conversations.filter(
             Exists(TicketLink.objects.syncing().filter(conversation=OuterRef("pk")))
         ),
-        change=lambda conversations, _: conversations.compare_within(0),
+        change=lambda conversations, _: conversations.compare_within(seconds=0),
     )
     list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
     linked_lookups = ("participants__contact_id",)

@@ -89,7 +89,7 @@ class DataModelAdmin(RowActionsAdmin):
             form=form,
             file=FILE,
             latest=latest,
-            # The page then reloads itself. After an invalid POST it must not: the user is correcting the form.
+            # A waiting page reloads itself. After an invalid POST it must not: the user is correcting the form.
             is_waiting=state == State.WAITING and request.method == "GET",
             has_worker=WorkerHeartbeat.objects.alive().exists(),
             warnings=profile_warnings(itop) if state == State.IMPORTED else [],

@@ -50,7 +50,7 @@ def datetime_column(name: str, label: str) -> Callable[[Any, Any], str]:
 
 
 def unix_time(seconds: float) -> str:
-    """Return a time in Unix seconds with its time zone. If it is out of range, return the number."""
+    """Format a time in Unix seconds, with its time zone. If it is out of range, return the number."""
     try:
         return datetime_text(dt.datetime.fromtimestamp(seconds, dt.UTC))
     except (ValueError, OverflowError, OSError):

@@ -41,6 +41,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
     form = SecretsForm
     formfield_overrides = {**SECRET_OVERRIDES, models.URLField: {"assume_scheme": "https"}}
     list_display = ("name", "url", "account", "status", "administrator", "extension")
+    # A tuple, because the actions pass it to select_related().
     list_select_related = ()
     actions = ("retry_now",)
     retry_now = RowAction(
@@ -108,7 +109,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
 
     @admin.display(description="response")
     def pause_response(self, itop: ItopInstance) -> str:
-        """Return the text of iTop's last error, or "" if the viewer may not read messages, which it may quote."""
+        """Return the text of iTop's last error, which can quote messages. Return "" if the viewer may not read them."""
         return itop.pause_detail if self.may_read else ""
 
     @admin.display(description="Administrator", ordering="is_administrator")
@@ -131,7 +132,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
     def change_tracking(self, itop: ItopInstance) -> str:
         """Return for each log whether iTop records its changes.
 
-        If it does, the bridge can find out whether a write was executed by searching the changes for its key.
+        If it does, the bridge can search the changes for a write's key, to find out whether the write was executed.
         """
         if not itop.tracked_logs:
             return _yes_no_unknown(None)
@@ -161,6 +162,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         is_other_address = obj.url != form.initial["url"]
         if is_other_address or fields & ACCOUNT_FIELDS:
             fields |= set(obj.reset_capabilities())
+            # The cached results of iTop queries.
             obj.answers.all().delete()
             obj.workspaces.update(has_intercom_attributes=None)
         if is_other_address:

@@ -19,7 +19,7 @@ MAX_WAIT_SECONDS = 3.0
 def normalized_username(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
     """Return the user name by which failed log-ins are counted. All spellings of a name have the same result.
 
-    django-axes calls this function. Without it, an attacker could try each spelling of a name as another name.
+    django-axes calls this function. Without it, the attempts with each spelling of a name would be counted separately.
     """
     name = (credentials or request.POST).get("username") or ""
     # Normalize twice, because casefolding can produce characters that are not normalized.

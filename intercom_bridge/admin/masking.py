@@ -32,7 +32,7 @@ def may_read_messages(viewer: Viewer) -> bool:
 
 
 def mask_texts(value: Any, key: str = "") -> Any:
-    """Return the JSON value with each text replaced by its length. Keys, types, ids and times are kept.
+    """Return the JSON value with its texts and numbers replaced by placeholders. Keys, types, ids and times are kept.
 
     `key` is the key under which the value is stored; for the elements of a list, it is the key of the list.
     """

@@ -113,7 +113,10 @@ class PreviewAdmin(ModelAdmin):
         return [*pages, *super().get_urls()]
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        """Add the address of the preview, also for a new profile. The preview displays entries of tickets' logs."""
+        """Add the address of the preview, also for a new profile.
+
+        It displays entries of tickets' logs, so it requires the permission to read messages.
+        """
         links = super().page_links(request, row)
         if may_read_messages(request.user):
             links["preview_url"] = (

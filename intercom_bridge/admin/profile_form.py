@@ -68,7 +68,7 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The names of the fields that were corrected automatically.
-        self.filled_in: list[str] = []
+        self.corrected_fields: list[str] = []
         # Sentences about what is suspicious but allowed.
         self.warnings: list[str] = []
 
@@ -94,11 +94,11 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
             classes = [decode(row) for row in rows]
             if not classes:
                 self.warnings.append(_not_checked(profile.ticket_class, imported_names))
-        self._compare_with(
+        self._apply_checks(
             [ProfileCheck(profile, ticket_class) for ticket_class in classes], is_builtin=not imported_names
         )
 
-    def _compare_with(self, checks: Sequence[ProfileCheck], *, is_builtin: bool) -> None:
+    def _apply_checks(self, checks: Sequence[ProfileCheck], *, is_builtin: bool) -> None:
         """Correct the profile if the user has asked for it, and add errors and warnings about what does not match.
 
         `is_builtin`: the checks compare with a standard iTop, because no data model was imported.
@@ -106,7 +106,7 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
         fill_in: bool = self.cleaned_data["fill_in"]
         if fill_in:
             # First, because this changes the profile that the checks below read.
-            self.filled_in = list(dict.fromkeys(name for check in checks for name in check.autofill()))
+            self.corrected_fields = list(dict.fromkeys(name for check in checks for name in check.autofill()))
         mistakes: dict[str, list[str]] = {}
         for check in checks:
             for field_name, sentences in check.mistakes().items():

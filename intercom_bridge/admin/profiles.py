@@ -102,8 +102,8 @@ class TicketProfileAdmin(PreviewAdmin):
         super().save_model(request, obj, form, change)
         # A worker will find out again whether the class has the attributes of Combodo's extension.
         obj.workspaces.update(has_intercom_attributes=None)
-        if form.filled_in:
-            names = ", ".join(_label(name) for name in form.filled_in)
+        if form.corrected_fields:
+            names = ", ".join(_label(name) for name in form.corrected_fields)
             self.message_user(request, f"Corrected: {names}.", messages.INFO)
         for sentence in form.warnings:
             self.message_user(request, sentence, messages.WARNING)
@@ -113,8 +113,8 @@ class TicketProfileAdmin(PreviewAdmin):
     ) -> Any:
         """Return the history entry. Add the fields that were corrected automatically, of which Django does not know."""
         message: list[dict[str, Any]] = super().construct_change_message(request, form, formsets, add)
-        if form.filled_in:
-            message.append({"changed": {"fields": [_label(name) for name in form.filled_in]}})
+        if form.corrected_fields:
+            message.append({"changed": {"fields": [_label(name) for name in form.corrected_fields]}})
         return message
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -130,6 +130,7 @@ class TicketProfileAdmin(PreviewAdmin):
             return CodesFormField.for_column(db_field)
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and db_field.name == "subtitle_attribute":
+            # The <datalist> in known_attributes.html.
             field.widget.attrs["list"] = "bridge-attribute-codes"
         return field
 
@@ -149,6 +150,7 @@ def _choices(profile: TicketProfile, ticket_class: TicketClass) -> dict[str, Any
         code: [[value.code, value_label(ticket_class, code, value.code)] for value in attribute.values]
         for code, attribute in attributes.items()
     }
+    # The bridge or iTop fills in these attributes, so the create form cannot contain them.
     filled_in_codes = profile.filled_in()
     editable = [
         code

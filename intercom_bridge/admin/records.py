@@ -67,9 +67,9 @@ def counts_column(
     """
 
     @admin.display(description=label)
-    def column(page: RecordAdmin, row: Model) -> str:
+    def column(model_admin: RecordAdmin, row: Model) -> str:
         related_rows = related_model._default_manager.filter(**{foreign_key: row})
-        return page.counts_by(field, related_rows, **{f"{foreign_key}__id__exact": row.pk})
+        return model_admin.counts_by(field, related_rows, **{f"{foreign_key}__id__exact": row.pk})
 
     return column
 
@@ -161,7 +161,6 @@ class CustomerColumn(RecordAdmin):
     """
 
     # The customers' names, by the conversation's primary key.
-
     _customers: Mapping[int, list[str]] = {}
 
     def conversation_of(self, row: Any) -> Conversation:
@@ -219,7 +218,7 @@ class SearchableAdmin(RecordAdmin):
     teammate_column = ""
 
     def search_condition(self, found: SearchResult) -> Q:
-        """Return the condition for the rows that belong to the tickets and conversations that were found."""
+        """Return the condition for the rows of the tickets and conversations found. If none, search by teammate."""
         if self.teammate_column and not found:
             return Q(**{f"{self.teammate_column}__icontains": found.text})
         return Q(ticket__in=found.tickets) | Q(conversation__in=found.conversations)

@@ -25,7 +25,7 @@ FROM_ROW_PAGE = "_row"
 
 @dataclass(frozen=True, kw_only=True)
 class RowAction:
-    """An action of an admin, which Django calls like a method of that admin: its texts and functions."""
+    """The texts and functions of an admin's action. Django calls the action like a method of the admin."""
 
     # Django reads these two attributes of every action.
     short_description: str

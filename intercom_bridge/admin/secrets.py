@@ -61,6 +61,7 @@ class SecretFormField(forms.Field):
 
     def __init__(self, **kwargs: Any) -> None:
         """Create the field. Never add a hidden input with the initial value: the page would contain the secret."""
+        # Django passes the maximum length of a text column, but forms.Field does not accept it.
         kwargs.pop("max_length", None)
         kwargs["show_hidden_initial"] = False
         super().__init__(**kwargs)

@@ -128,7 +128,7 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
         eligible=TicketLinkQuerySet.syncing,
         change=lambda links, _: Conversation.objects.filter(
             pk__in=links.values("conversation")
-        ).compare_within(0),
+        ).compare_within(seconds=0),
     )
     list_filter = ("sync_on", "created_at", WORKSPACE_FILTER)
     teammate_column = "linked_by"

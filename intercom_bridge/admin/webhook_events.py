@@ -40,7 +40,7 @@ class WebhookEventAdmin(RetriableAdmin, SearchableAdmin):
     def conversation(self, event: WebhookEvent) -> str:
         """Return links to the conversation in the admin and in Intercom.
 
-        A conversation that the bridge has not stored has only the link to Intercom.
+        If the bridge has not stored the conversation, a sentence replaces the link in the admin.
         """
         if not event.conversation_id:
             return NOTHING

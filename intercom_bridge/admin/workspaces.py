@@ -220,10 +220,12 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         # have been rotated, or the time when a secret was last used may have been stored.
         changed = columns_of(obj, form.changed_data)
         if {"itop", "profile"} & changed:
-            # Another ticket class: a worker detects whether it has the attributes of Combodo's extension.
+            # A worker will find out again whether the ticket class has the attributes of Combodo's extension.
             obj.has_intercom_attributes = None
             changed.add("has_intercom_attributes")
-        obj.save(update_fields={*changed, *obj.reset_use(changed)})
+        # After a new secret was entered, the time when the old one was last used no longer applies.
+        changed.update(obj.reset_use(changed))
+        obj.save(update_fields=changed)
         if {"itop", "scope"} & changed:
             problem = scope_problem(obj)
             if problem:
@@ -237,7 +239,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         return doctor.examine(row, doctor.PAGE_SECONDS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Workspace | None = None) -> tuple[str, ...]:
-        """Return the read-only fields. The ID of a saved workspace is one, because its conversations depend on it."""
+        """Return the read-only fields. The ID of a saved workspace is read-only: its conversations depend on it."""
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -19,8 +19,9 @@ def client_address(request: HttpRequest) -> str:
 def address_from(environ: Mapping[str, str]) -> str:
     """Return the address of the client that sent the request with this WSGI environment.
 
-    If the peer is one of TRUSTED_PROXIES, it is the last address in X-Forwarded-For, which the proxy has added. The
-    addresses before that come from the client and may be forged. Otherwise it is the address of the peer.
+    If the peer is one of TRUSTED_PROXIES, return the last address in X-Forwarded-For, which the proxy has added. The
+    addresses before that come from the client and may be forged. Otherwise, or without a valid last address, return the
+    address of the peer.
     """
     peer = str(environ.get("REMOTE_ADDR", ""))
     if not _is_trusted_proxy(peer):
@@ -33,8 +34,8 @@ def address_from(environ: Mapping[str, str]) -> str:
 def client_network(request: HttpRequest) -> str:
     """Return the address by which failed log-ins are counted.
 
-    It is the IPv4 address, or the first address of the IPv6 network /64. A provider assigns each customer at least a
-    /64, so one client has many IPv6 addresses.
+    It is the client's IPv4 address, or the first address of its IPv6 network /64. A provider assigns each customer at
+    least a /64, so one client has many IPv6 addresses.
     """
     text = client_address(request)
     address = _parse_address(text)

@@ -146,6 +146,7 @@ class Signature(BaseAuthentication):
         a known one, so the response time does not reveal which workspaces exist.
         """
         matching = {}
+        # A body without ids is checked like one with an unknown id.
         for workspace_id in _named_workspaces(raw) or [""]:
             workspace = Workspace.objects.with_secrets(workspace_id)
             secrets = (workspace or _unknown_workspace()).client_secrets() or {"": _UNUSED_SECRET}
@@ -221,6 +222,7 @@ def _named_workspaces(raw: bytes) -> list[str]:
     # A dict is an ordered set here: it keeps the first occurrence of each id.
     workspace_ids: dict[str, None] = {}
     for match in _WORKSPACE_ID.finditer(raw):
+        # Normalize the id like that of a parsed body. Skip a match that is not valid JSON.
         with suppress(ValueError):
             workspace_ids[workspace_id_of({"app_id": json.loads(match[1])})] = None
         if len(workspace_ids) == _MAX_WORKSPACES:

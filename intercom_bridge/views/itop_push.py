@@ -123,7 +123,7 @@ def _read_ticket_id(request: Request) -> tuple[str, int]:
 
 
 def _reveal(secret: Secret) -> str:
-    """Return the secret; "" if it cannot be decrypted."""
+    """Return the secret; "" if it cannot be decrypted. The caller then refuses every request."""
     try:
         return secret.reveal()
     except (SecretDecryptionError, ImproperlyConfigured):

@@ -18,7 +18,7 @@ _VIEWS = {
 }
 
 
-@csrf_exempt  # No CSRF token is needed: the views in _VIEWS verify a signature.
+@csrf_exempt  # The views in _VIEWS verify a signature instead of a CSRF token.
 def legacy_address(request: HttpRequest) -> HttpResponseBase:
     """Serve `/pages/exec.php?exec_module=…&exec_page=…&operation=…`. An `auth_token` is ignored."""
     page = request.GET.get("exec_page", "")

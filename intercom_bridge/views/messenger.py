@@ -52,9 +52,9 @@ class UnavailableError(APIException):
 class KeySignature(BaseAuthentication):
     """Authenticate an iTop by its key: `request.user` becomes the MessengerKey, and `request.auth` the Question.
 
-    The signature is the HMAC-SHA256 of the body, in hex. The body contains a time and a nonce. A question is refused if
-    its time differs by more than five minutes from the bridge's clock, or if its nonce was used before (see `_answer`).
-    All refusals have the same status and text.
+    The body asks which Messenger a page in iTop shows to a person. It contains a time and a nonce. The signature is the
+    HMAC-SHA256 of the body, in hex. A question is refused if its time differs by more than five minutes from the
+    bridge's clock, or if its nonce was used before (see `_answer`). All refusals have the same status and text.
     """
 
     def authenticate(self, request: Request) -> tuple[MessengerKey, Question]:

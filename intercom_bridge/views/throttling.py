@@ -40,6 +40,7 @@ class RateLimit(BaseThrottle):
         window = int(time.time()) // WINDOW_SECONDS
         key = f"rate:{self.kind}:{self.sender_id(request)}:{window}"
         try:
+            # Kept for longer than the window, so the counter cannot expire between these two calls.
             cache.add(key, 0, 2 * WINDOW_SECONDS)
             count = cache.incr(key)
         except (RedisError, ValueError) as error:

@@ -26,7 +26,7 @@ class RateLimitExceededError(APIException):
 
     If it is rejected again, the comparison with Intercom finds the missing message (sync/reconcile.py). 429 would be
     worse: Intercom would throttle the subscription of the whole app. All workspaces of the app would get no
-    notifications for up to two hours, and older ones would be lost. 200 is only sent after the row was stored.
+    notifications for up to two hours, and older ones would be lost. 200 would be wrong, because nothing was stored.
     """
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE

@@ -267,7 +267,7 @@ def test_failures_without_contents_are_not_counted(workspace: Workspace, admin_c
 def test_a_paused_itop_and_a_missing_worker_are_reported(workspace: Workspace, admin_client: Client) -> None:
     ItopInstance.objects.update(paused_since=NOW - dt.timedelta(hours=2), paused_until=NOW)
     text = text_of(admin_client)
-    assert "paused for 2 hours" in text.replace("\xa0", " ")
+    assert "writing paused for 2 hours" in text.replace("\xa0", " ")
     assert "No worker is running" in text
     WorkerHeartbeat.objects.beat("here:1", is_first=True)
     assert "No worker is running" not in text_of(admin_client)
