@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 ACTIVE_FOR: Final = dt.timedelta(hours=1)
 MAX_TICKETS: Final = 1000
-# Positions of entries for which one call each asks which files were saved with them.
+# Calls that find files by the new entries they were saved with. Each asks about one position in the tickets' logs.
 MAX_ENTRIES: Final = 20
 FIELDS: Final = ("id", "item_id", "creation_date", "user_id", "contact_id_friendlyname")
 

@@ -78,8 +78,8 @@ def outdated_workspaces() -> QuerySet[Workspace]:
 def update_outdated(workspace: Workspace) -> float | None:
     """Update the attributes of up to MAX_UPDATES_PER_TURN conversations.
 
-    Return for how many seconds the worker leaves the workspace alone. 0.0: it can continue at once. None: no attribute
-    was updated.
+    Return for how many seconds the worker leaves the workspace alone. 0.0: it can continue at once. None, for the
+    queue's usual pause: no attribute was updated.
     """
     if not workspace.access_token:
         return MISSING_SECONDS
@@ -130,7 +130,8 @@ def _update_claimed(conversation: Conversation) -> bool:
     try:
         client.set_attributes(outdated.conversation_id, values)
     except IntercomRejectedError as error:
-        # Somebody may have deleted or renamed an attribute. Then the next turn sends only those that exist.
+        # Somebody may have deleted or renamed an attribute. Then the next turn sends only those that exist. A 404
+        # is about the conversation, not about an attribute.
         if error.status != 404 and known_names(outdated.workspace, is_fresh=True) != names:
             return False
         log.warning("attributes.rejected", **outdated.names, status=error.status, code=error.intercom_code)

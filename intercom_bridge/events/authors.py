@@ -20,7 +20,7 @@ QUESTION = "person of account "
 def author_of(
     itop: ItopInstance, client: Client, account_id: int, name: str, caller: EventAuthor
 ) -> EventAuthor:
-    """Return the author of a change in iTop. `caller` is the ticket's. Raise ItopError if iTop cannot answer now.
+    """Return the author of a change of a ticket with this `caller`. Raise ItopError if iTop cannot answer now.
 
     iTop recorded `account_id` and `name` with the change. The `account_id` is 0 if a REST client wrote the entry under
     a name without an account.

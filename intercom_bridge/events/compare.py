@@ -27,10 +27,10 @@ STOCK_FIELDS = {
 SNAPSHOT_FIELDS = frozenset({*STOCK_FIELDS, "status", "caller_id"})
 # States of iTop's standard life cycles, which all its ticket classes share.
 PENDING, RESOLVED, CLOSED = "pending", "resolved", "closed"
-# The key of a change that is a new file ends with the Attachment's id in iTop.
+# The key of a new file's change: this prefix, and the Attachment's id in iTop.
 FILE_KEY_PREFIX = "file:"
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
-# For each log. iTop keeps about 300 entries in a log; the rest is for digests of entries that were replaced.
+# The most digests that are stored for a log. iTop keeps about 300 entries in it. The rest is for replaced ones.
 MAX_DIGESTS = 600
 
 
@@ -126,7 +126,7 @@ def compare(
 ) -> Difference:
     """Return how the ticket, as iTop returned it, differs from its snapshot.
 
-    A value or log that is read for the first time only goes into `new_values`: it is reported as no change.
+    A value or log that is read for the first time only goes into `new_values`: it is not reported as a change.
     `codes` are the attributes that were read: `attribute_codes` without those that the ticket's class lacks.
     """
     difference = Difference()

@@ -41,8 +41,6 @@ def files_of_event(event: TicketEvent) -> list[FileToIntercom]:
 
     A file has another row for each message in which a teammate sent it to the customer. Only its first row is returned.
     """
-    if event.pk is None:
-        return []
     rows = FileToIntercom.objects.filter(Q(event=event) | Q(event__entry=event))
     first_rows: dict[tuple[int, int], FileToIntercom] = {}
     for row in rows.select_related("event__ticket__itop", "event__conversation__workspace").order_by("pk"):
@@ -72,9 +70,9 @@ def attach_files(message: OutgoingMessage, event: TicketEvent) -> None:
     FileToIntercom.objects.bulk_create(rows)
 
 
-def rows_by_event(events: Sequence[TicketEvent]) -> dict[int, list[FileToIntercom]]:
+def rows_by_event(events: Sequence[TicketEvent]) -> defaultdict[int, list[FileToIntercom]]:
     """Return the files of these events that have no message yet, by the event's primary key."""
-    by_event: dict[int, list[FileToIntercom]] = defaultdict(list)
+    by_event = defaultdict[int, list[FileToIntercom]](list)
     for row in FileToIntercom.objects.filter(event__in=events, message=None).order_by("event", "position"):
         by_event[row.event_id].append(row)
     return by_event
@@ -89,7 +87,7 @@ def assign_files(
     internal, it is the note instead.
     """
     pks = {message.pk for message in messages}
-    # If there is a note for the files only, it is this one. Otherwise it is the note that reports other events.
+    # A note that contains only files is preferred to a note that reports other events.
     note = next((message for message in messages if message.is_note and is_about_files(message)), None)
     if note is None:
         notes = (event.message for event in events if event.message and event.message.is_note)

@@ -257,6 +257,7 @@ def html_for_customer(markup: str, ticket: Ticket, rules: EventRules, *, max_len
     only_person = None
     if not rules.shows_agent_names:
         caller_id = TicketSnapshot.objects.filter(ticket=ticket).values_list("caller_id", flat=True).first()
+        # 0 is the id of nobody, so an unknown caller is hidden, too.
         only_person = int(caller_id or 0)
     return to_intercom(markup, ticket.itop, for_customer=True, only_person=only_person, max_length=max_length)
 

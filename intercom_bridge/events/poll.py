@@ -162,7 +162,7 @@ class _Poll:
             for snapshot in snapshots
             if not snapshot.seen_until and snapshot.ticket.object_id not in returned_ids
         ]
-        self._note_missing(missing)
+        self._store_missing(missing)
         not_read = {snapshot.pk for snapshot in (*failed, *missing)}
         self._mark_read([snapshot for snapshot in snapshots if snapshot.pk not in not_read])
         TicketSnapshot.objects.filter(pk__in=not_read, poll_at__isnull=False).update(
@@ -172,7 +172,7 @@ class _Poll:
     def _find_changes(
         self, reader: TicketReader, by_id: dict[int, TicketSnapshot], returned: Sequence[ItopObject]
     ) -> _Changes:
-        """Compare the tickets with their snapshots, and find out who wrote the new entries and which files are new.
+        """Compare the tickets with their snapshots, and find the new files and the new entries that no bridge wrote.
 
         `by_id` has the snapshots by the tickets' ids in iTop.
         """
@@ -270,7 +270,7 @@ class _Poll:
                 del files[ticket]
                 TicketSnapshot.objects.filter(pk=snapshot.pk).update(poll_at=Now(), files_read_at=None)
 
-    def _note_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
+    def _store_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
         """Store that iTop did not return these tickets. Report those that were missing in an earlier poll, too."""
         now = timezone.now()
         tickets = [snapshot.ticket_id for snapshot in snapshots]
@@ -296,7 +296,7 @@ class _Poll:
         final_states: set[str] = set()
         for states in profiles.values_list("excluded_states", flat=True):
             final_states.update(states)
-        # `_claim` set `poll_at` to a later time, so a push made the ticket due during this poll.
+        # Only a push during this poll can make a ticket due again, because `_claim` set `poll_at` to a later time.
         is_due_again = Q(poll_at__lte=Now())
         is_active = Q(active_at__gt=Now() - ACTIVE_FOR)
         is_over = Q(status__in=final_states, active_at__lt=Now() - FOLLOWED_FOR)
@@ -310,9 +310,9 @@ class _Poll:
                 default=_from_now(settings.ITOP_POLL_IDLE_SECONDS),
             ),
         )
-        returned = [snapshot.ticket_id for snapshot in snapshots if snapshot.ticket.gone_at is not None]
-        if returned:
-            Ticket.objects.filter(pk__in=returned).update(gone_at=None)
+        reappeared = [snapshot.ticket_id for snapshot in snapshots if snapshot.ticket.gone_at is not None]
+        if reappeared:
+            Ticket.objects.filter(pk__in=reappeared).update(gone_at=None)
 
     def _postpone(self, snapshots: Iterable[TicketSnapshot]) -> None:
         """Make the tickets due for the next poll, which comes after the pause that follows a failure."""
@@ -329,7 +329,7 @@ class _Poll:
             failures = self._poll.failures_in_a_row + 1
             seconds = backoff_seconds(failures, settings.ITOP_POLL_SECONDS)
         next_at = Now() if has_more and not error else _from_now(seconds)
-        # `run` set `due_at` to a later time, so a push made the poll due in the meantime.
+        # Only a push during this poll can make it due again, because `run` set `due_at` to a later time.
         is_due_again = Q(due_at__lte=Now())
         success: dict[str, Any] = {} if error else {"succeeded_at": now}
         ItopPoll.objects.filter(pk=self._poll.pk).update(

@@ -74,7 +74,8 @@ POINTLESS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MER
 HELD_SECONDS: Final = 60.0
 # The least pause after a call without an answer, which Intercom may still be executing.
 UNKNOWN_SECONDS: Final = 10.0
-# The same limits for a message with files. An attempt reads the files from iTop and may post twice.
+# These limits for a message with files: CALL_SECONDS, CLAIM_SECONDS and UNKNOWN_SECONDS. An attempt reads the files
+# from iTop and may post twice.
 UPLOAD_SECONDS: Final = 60.0
 UPLOAD_CLAIM_SECONDS: Final = READ_SECONDS + 2 * UPLOAD_SECONDS + 2 * CLAIM_SECONDS
 UPLOAD_UNKNOWN_SECONDS: Final = 30.0
@@ -126,7 +127,7 @@ class _Attempt:
     def run(self) -> None:
         """Post the message, unless an earlier attempt did, and reopen the conversation.
 
-        Raise IntercomError, SecretDecryptionError, or FilesNotReadyError if nothing was posted.
+        Raise IntercomError or SecretDecryptionError, or FilesNotReadyError before anything is posted.
         """
         message = self.message
         if not message.part_id and not self._ensure_posted():
@@ -138,7 +139,7 @@ class _Attempt:
             except IntercomError as error:
                 if message.part_id:
                     raise
-                # Intercom did not show the part, so a further attempt might not find it and post it again.
+                # Intercom did not return the part, so a further attempt might not find it and post it again.
                 code, detail = reason_of(error)
         _finish(message, OutgoingMessage.State.POSTED, code, detail)
         for event in self._events:
@@ -151,7 +152,7 @@ class _Attempt:
 
         If the conversation was deleted or merged, this is the reason. Otherwise the detail is Intercom's own message.
         """
-        # Have the conversation compared now: this stores that it was deleted.
+        # Schedule a comparison of the conversation: if it was deleted, the comparison stores this.
         Conversation.objects.filter(pk=self.conversation.pk).compare_within(0)
         if _is_deleted(error):
             return ReasonCode.CONVERSATION_DELETED, ""
@@ -203,7 +204,7 @@ class _Attempt:
         return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
     def _store_part(self, part: Part | None, author_id: str) -> None:
-        """Store the part that the message became. It is None if Intercom accepted the message but did not show it."""
+        """Store the part that the message became. It is None if Intercom accepted the message but did not return it."""
         message = self.message
         message.admin_id = author_id
         if part is None:
@@ -254,7 +255,7 @@ class _Attempt:
         return uploads
 
     def _reply(self, author_id: str, uploads: Sequence[ReplyFile]) -> tuple[Part | None, str]:
-        """Post the message. Return its part, or None if Intercom did not show it, and the id of the actual author.
+        """Post the message. Return its part, or None if Intercom did not return it, and the id of the actual author.
 
         If the author has left Intercom, an automatic message is posted in the name of another teammate (`_author_id`).
         A message that a teammate wrote fails, because nobody else may appear as its author.
@@ -405,7 +406,10 @@ class _Attempt:
 
 
 def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
-    """Return the events that the message reports, or because of which it reopens the conversation."""
+    """Return the events that the message reports, whose files it has, or because of which it reopens the conversation.
+
+    The files of a teammate's message (`admin_name`) do not count, because it is posted even if the sync is paused.
+    """
     is_event = Q(message=message)
     event_pk = message.once_key.removeprefix(REOPENING)
     if message.once_key.startswith(REOPENING) and event_pk.isdecimal():

@@ -64,9 +64,10 @@ class TicketReader:
         return {name: code for name, code in codes.items() if code not in self._missing}
 
     def changed(self, snapshots: Sequence[TicketSnapshot], newest: str) -> list[ItopObject]:
-        """Return the tickets that may have changed since they were last read, and all those with `seen_until` "".
+        """Return the tickets that may have changed since they were last read.
 
-        `newest` is the highest `last_update` that was read from this iTop. Raise ItopError.
+        Also return those that are to be read in any case: their `seen_until` is "". `newest` is the highest
+        `last_update` that was read from this iTop. Raise ItopError.
         """
         seen_until = [snapshot.seen_until for snapshot in snapshots if snapshot.seen_until]
         if not seen_until or LAST_UPDATE in self._missing:
@@ -97,7 +98,8 @@ class TicketReader:
     ) -> list[ItopObject]:
         """Return the tickets that iTop has, with these attributes.
 
-        iTop rejects a request that names an attribute which the class lacks. Leave it out then, also in later reads.
+        iTop rejects a request that names an attribute which the class lacks. Leave that attribute out then, also in
+        later reads.
         """
         ticket_ids = ids(snapshot.ticket.object_id for snapshot in snapshots)
         query = f"SELECT {self.ticket_class} AS t WHERE t.id IN ({ticket_ids})"
@@ -110,7 +112,7 @@ class TicketReader:
                     self.client.get(self.ticket_class, query, fields=fields, deadline=DEADLINE_SECONDS)
                 )
             except UnknownAttributeError as error:
-                # The error names one attribute and, if it has them, all that the class has.
+                # The error names the attribute that the class lacks and, in `known`, usually all that it has.
                 existing = error.known or fields
                 unknown = {code for code in fields if code == error.attribute or code not in existing}
                 unknown.discard("id")
@@ -125,7 +127,7 @@ class TicketReader:
         `newest` is the highest `last_update` that was read. Return "" if it is not a time, as before the first read.
         """
         try:
-            time = dt.datetime.strptime(newest, DATE_FORMAT)  # noqa: DTZ007 - only compared with iTop's
+            time = dt.datetime.strptime(newest, DATE_FORMAT)  # noqa: DTZ007 - only compared with iTop's times
         except ValueError:
             return ""
         now = timezone.now()

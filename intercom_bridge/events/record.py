@@ -178,7 +178,7 @@ def _move_file_notes(source: Conversation, link: TicketLink, already_recorded: Q
         is_unposted,
         conversation=source,
         once_key__startswith=FILES,
-        admin_name="",
+        admin_name="",  # no teammate sent it
         cleaned_at=None,
         files__event__ticket=link.ticket,
     ).exclude(files__in=recorded_files)
@@ -191,7 +191,7 @@ def _move_file_notes(source: Conversation, link: TicketLink, already_recorded: Q
 def links_moved_from(source: Conversation) -> QuerySet[TicketLink]:
     """Return the links that a teammate moved from `source` to the conversation that it was merged into.
 
-    They are found by the time of the merge, from which on a moved link copies messages (see tickets/links/merge.py).
+    Such a link copies messages from the time of the merge on (see tickets/links/merge.py).
     """
     links = TicketLink.objects.filter(
         conversation__workspace=source.workspace, since_part_at=source.merged_away_at, since_part_order=0

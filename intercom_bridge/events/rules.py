@@ -53,6 +53,7 @@ def plan(
     entries_in_reply = {event.pk for event in events if _action_for(event, rules) == Action.REPLY}
     for event in events:
         action = _action_for(event, rules)
+        # Only a file's event has an entry: the one that the file was saved with.
         if rules.files == FileAction.WITH_REPLY and event.entry_id in entries_in_reply:
             action = Action.REPLY
         event.reason_code = ReasonCode.NOT_REPORTED if action == Action.NOTHING else why_not_posted
@@ -95,7 +96,7 @@ def _messages(
 
 
 def _action_for(event: TicketEvent, rules: EventRules) -> str:
-    """Return the rules' action for the event, or a note where a reply is not allowed or a reopening has no message."""
+    """Return the rules' action for the event, or a note if a reply is not allowed or a reopening must be explained."""
     action = rules.action_for(event.kind)
     # A public entry may be by anybody. Only the words of a team's members are sent to the customer.
     is_entry_of_other = event.kind == EventKind.PUBLIC_ENTRY and not event.is_by_agent

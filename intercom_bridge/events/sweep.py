@@ -85,6 +85,7 @@ def _sweep_some(reader: TicketReader, snapshots: list[TicketSnapshot]) -> list[s
 def _differs(reader: TicketReader, snapshot: TicketSnapshot, ticket: ItopObject) -> bool:
     """Return whether the ticket that iTop returned differs from its snapshot, or was gone until now."""
     if snapshot.first_read_at is None:
+        # The first poll has not read it yet.
         return False
     # Each profile may read the status from another attribute, so the snapshot's status must be one of these.
     states = {ticket.text(profile.code("status")) for profile in reader.profiles}

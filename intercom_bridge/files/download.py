@@ -589,6 +589,7 @@ def _check_response(response: http.client.HTTPResponse, target: _Target) -> None
         raise DownloadError(f"HTTP {response.status}")
     if (response.getheader("Content-Encoding") or "identity").strip().lower() != "identity":
         raise DownloadError("the response is compressed")
+    # http.client decodes only `chunked`. Without this header, there is nothing to decode.
     if (response.getheader("Transfer-Encoding") or "chunked").strip().lower() != "chunked":
         raise DownloadError("the response has an unknown encoding")
 

@@ -98,7 +98,7 @@ def files_to_copy(workspace: Workspace, messages: Iterable[tuple[Part, str]]) ->
     )
     return FilesToCopy(
         count=len(files) - len(too_large),
-        is_count_known=not any(map(lacks_files, parts)),
+        is_count_known=not any(map(lacks_file_urls, parts)),
         too_large=too_large,
     )
 
@@ -114,7 +114,7 @@ def count_expected(workspace: Workspace, part: Part, log: str) -> int:
     )
 
 
-def lacks_files(part: Part) -> bool:
+def lacks_file_urls(part: Part) -> bool:
     """Return whether the part only names its files and does not contain their addresses.
 
     Notifications of API 2.15 and later are like this. The conversation that Intercom returns has the addresses.
@@ -137,7 +137,7 @@ def files_to_json(part: Part) -> dict[str, Any]:
 
     If the part only names its files, return one placeholder for all of them: a worker looks them up later.
     """
-    files = [PartFile(FileToItop.LOOKUP, "", "")] if lacks_files(part) else files_of(part)
+    files = [PartFile(FileToItop.LOOKUP, "", "")] if lacks_file_urls(part) else files_of(part)
     if not files:
         return {}
     return {"part_author": asdict(part.author), "files": [asdict(file) for file in files]}
@@ -195,6 +195,7 @@ def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], due_at: d
     """Return an unsaved row for one file. `part` is the argument of `add_stored`."""
     now = timezone.now()
     workspace = link.conversation.workspace
+    # A first message, whose kind is "source", and a reply can have the same id.
     what = "file of first message" if part["kind"] == "source" else "file"
     url = file["url"]
     return FileToItop(

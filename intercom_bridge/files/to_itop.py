@@ -294,7 +294,7 @@ def _delete_one_copy(row: FileToItop, class_name: str, client: Client, deadline:
         client,
         [row.idempotency_key],
         class_name=class_name,
-        owner=FileOwner(row.ticket.ticket_class, row.ticket.object_id, 0),
+        owner=FileOwner(row.ticket.ticket_class, row.ticket.object_id, org_id=0),  # looked up by ticket only
         deadline=deadline.remaining(),
     )
     return delete_attachments(
@@ -362,7 +362,7 @@ def _downloaded(row: FileToItop, deadline: Deadline) -> Iterator[Downloaded]:
             if needs_fresh_url:
                 raise
             # The stored address may have expired nevertheless: Intercom's clock decides, and not every address contains
-            # the time.
+            # its expiry.
             _refresh_url(row, deadline)
             file = stack.enter_context(_download(row, deadline))
         yield file
