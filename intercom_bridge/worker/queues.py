@@ -170,7 +170,7 @@ def _process_notifications(_oldest: WebhookEvent) -> float:
 
 
 def _write(ticket: Ticket) -> float | None:
-    """Write the ticket's due deliveries. Return 0.0 if the rest may follow at once, in the ticket's next turn."""
+    """Write the ticket's due deliveries. Return 0.0 if the next turn may follow at once, None otherwise (see Queue)."""
     return 0.0 if write_due(ticket) else None
 
 

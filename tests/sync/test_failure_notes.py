@@ -219,7 +219,7 @@ def test_the_failed_files_of_a_message_leave_one_note(
     work()
     second = bodies(intercom)[-1]
     assert len(bodies(intercom)) == 2
-    assert "A file of a message could not be copied" in second and "It is still in this" in second
+    assert "A file of a message could not be copied" in second and "The file is still in this" in second
 
 
 def test_the_note_waits_until_each_file_has_been_tried(
