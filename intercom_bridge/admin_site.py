@@ -14,7 +14,7 @@ APP_NAMES = {"axes": "Failed log-ins", "auth": "Users and permissions"}
 
 
 class BridgeAdminSite(AdminSite):
-    """Django's admin site with the bridge's own rows first."""
+    """Django's admin site with the bridge's own models first."""
 
     site_header = site_title = PRODUCT
     index_title = "The bridge"

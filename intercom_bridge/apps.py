@@ -3,7 +3,7 @@ from django.contrib.admin import apps as admin_apps
 
 
 class BridgeAdminConfig(admin_apps.AdminConfig):
-    # This module has two configurations. Django must use the other one for the app "intercom_bridge".
+    # This module has two configurations. Django must use IntercomBridgeConfig for the app.
     default = False
     default_site = "intercom_bridge.admin_site.BridgeAdminSite"
 

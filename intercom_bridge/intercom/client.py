@@ -277,7 +277,7 @@ class IntercomClient:
         assignee_id: str,
         deadline: float = CALL_SECONDS,
     ) -> None:
-        """Assign a conversation, as the teammate, to an "admin" or a "team". This opens a closed one."""
+        """Assign a conversation, as the teammate, to an "admin" or a "team". This opens a closed conversation."""
         change = {"message_type": "assignment", "type": assignee_type, "admin_id": admin_id}
         self._change(conversation_id, {**change, "assignee_id": assignee_id}, deadline)
 

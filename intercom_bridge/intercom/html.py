@@ -92,7 +92,7 @@ _LIST_TYPES: Final = frozenset("1aAiI")
 
 @dataclass(frozen=True)
 class MediaLink:
-    """What a log shows in place of a picture in the text: the picture at `picture_url`, or if "", a link to `url`."""
+    """What a log shows in place of a picture in the text: the picture at `picture_url`, or if none, a link to `url`."""
 
     url: str
     picture_url: str = ""
@@ -438,7 +438,7 @@ class HtmlRenderer(_Renderer):
     def _media(self, node: Element) -> str:
         """Return an image, or else a link or a label. If the file has a copy in iTop, show or link the copy."""
         media = _Media.of(node)
-        if not media:
+        if not media:  # the element has no URL
             return escape(node.attributes.get("alt", "").strip())
         label = escape(media.label())
         if link := self._links.get(without_query(node.attributes.get("src", "").strip())):
@@ -590,7 +590,7 @@ class _TextRenderer(_Renderer):
     @staticmethod
     def _media(node: Element) -> str:
         media = _Media.of(node)
-        if not media:
+        if not media:  # the element has no URL
             return node.attributes.get("alt", "").strip()
         if node.tag != "img" or not media.url:
             is_named = media.description not in ("", media.url)

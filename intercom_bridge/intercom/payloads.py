@@ -60,8 +60,8 @@ def _id(value: object) -> str:
     if isinstance(value, bool):
         return ""
     if isinstance(value, int):
-        return str(value) if 0 <= value < 10**30 else ""
-    if isinstance(value, float) and value.is_integer() and 0 <= value < 2**53:
+        return str(value) if 0 <= value < 10**30 else ""  # Python refuses to convert huge numbers
+    if isinstance(value, float) and value.is_integer() and 0 <= value < 2**53:  # larger floats are not exact
         return str(int(value))
     return ""
 

@@ -56,7 +56,7 @@ _SCOPES: Final = {
     "table": frozenset[str](),
     **dict.fromkeys(CELLS | TABLE_SECTIONS | {"tr"}, frozenset({"table"})),
 }
-# These start tags first close an open element of these names. The search for it does not go beyond _LIST_SCOPE.
+# Each of these start tags first closes an open element of the given names. The search stops at _LIST_SCOPE.
 _CLOSED_BY: Final = {"li": frozenset({"li"}), "dt": frozenset({"dt", "dd"}), "dd": frozenset({"dt", "dd"})}
 _LIST_SCOPE: Final = LISTS | CELLS | {"table", "blockquote", "dl"}
 _TABLE_PARTS: Final = TABLE_SECTIONS | CELLS | {"tr"}

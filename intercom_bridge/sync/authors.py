@@ -12,7 +12,8 @@ log = structlog.get_logger(__name__)
 # The bridge notices within this time that an account was created or removed in iTop.
 CACHE_SECONDS = 3600.0
 LOOKUP_BATCH = 100
-QUESTION = "account of "
+# The cache key of an address's account begins with this.
+ACCOUNT_QUESTION = "account of "
 # iTop lets only accounts with this profile into its portal.
 PORTAL_PROFILE = "Portal user"
 
@@ -32,7 +33,7 @@ def accounts_of(
         cached = CachedAnswer.objects.fresh(itop, question_about(email), CACHE_SECONDS)
         if cached is None:
             unknown.append(email)
-        elif cached.value:
+        elif cached.value:  # 0 is cached for an address without a usable account
             accounts[email] = cached.value
     budget = Deadline(deadline)
     for start in range(0, len(unknown), LOOKUP_BATCH):
@@ -56,11 +57,11 @@ def signed_in_emails(itop: ItopInstance, contact_ids: Iterable[str]) -> dict[tup
 
 def forget_accounts(itop: ItopInstance) -> int:
     """Delete the cached accounts, so that they are looked up again. Return how many were deleted."""
-    return CachedAnswer.objects.filter(itop=itop, question__startswith=QUESTION).delete()[0]
+    return CachedAnswer.objects.filter(itop=itop, question__startswith=ACCOUNT_QUESTION).delete()[0]
 
 
 def existing_accounts(client: Client, account_ids: Iterable[int], *, deadline: float) -> set[int]:
-    """Return the ids of the accounts that still exist in iTop. Return none if the bridge may not read accounts."""
+    """Return the ids of the accounts that still exist in iTop. Return an empty set if the bridge may not read them."""
     wanted = ", ".join(quote(account_id) for account_id in sorted(account_ids))
     try:
         users = client.get(
@@ -106,7 +107,7 @@ def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: fl
     try:
         users = client.get("User", query, fields=("id", "email"), deadline=deadline)
     except ItopRejectedError as error:
-        # The data model has no such attributes. Messages are then written without an author's account.
+        # In this data model, a User has no `email` or `status`. Messages are written without an author's account.
         log.warning("authors.lookup_rejected", itop=itop.name, reason=error.detail[:200])
         return {}
     except ItopPermissionError:
@@ -121,7 +122,7 @@ def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: fl
     accounts = {}
     for email, ids in ids_by_email.items():
         user_id = ids[0] if len(ids) == 1 else 0
-        # 0 is cached, too: the address has no account that could be used.
+        # 0 is cached, too: the address has no usable account.
         CachedAnswer.objects.store(itop, question_about(email), user_id)
         if user_id:
             accounts[email] = user_id
@@ -130,4 +131,4 @@ def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: fl
 
 def question_about(email: str) -> str:
     """Return the cache key of an address's account."""
-    return f"{QUESTION}{email}"
+    return f"{ACCOUNT_QUESTION}{email}"

@@ -33,7 +33,7 @@ def claim_write(itop: ItopInstance) -> bool:
         return True
     if itop.paused_until > timezone.now():
         return False
-    # If the worker of the probe crashes, another may send one after this time.
+    # If the worker that sends the probe crashes, another worker can send one after this time.
     probe_until = timezone.now() + dt.timedelta(seconds=2 * settings.WRITE_SECONDS)
     unclaimed = ItopInstance.objects.filter(pk=itop.pk, paused_until=itop.paused_until)
     if not unclaimed.update(paused_until=probe_until):

@@ -54,9 +54,9 @@ def detect_extension(workspace: Workspace) -> None:
 
 
 def push_link_attributes(link: TicketLink) -> None:
-    """Write the attributes of the ticket's newest link to iTop, and mark `link` as synced. Can be repeated.
+    """Write the ticket's newest link to its attributes in iTop, which hold only one, and mark `link` as synced.
 
-    Raise ItopError if iTop cannot do it now.
+    Can be repeated. Raise ItopError if iTop cannot do it now.
     """
     workspace, ticket = link.conversation.workspace, link.ticket
     if workspace.has_intercom_attributes is None:
@@ -79,7 +79,7 @@ def push_link_attributes(link: TicketLink) -> None:
 
 
 def push_link_removal(removal: LinkRemoval) -> None:
-    """Write the attributes of the ticket's newest remaining link to iTop, or clear them. Can be repeated.
+    """Write the ticket's newest remaining link to its attributes in iTop, or clear them. Can be repeated.
 
     Raise ItopError if iTop cannot do it now.
     """
@@ -92,7 +92,7 @@ def push_link_removal(removal: LinkRemoval) -> None:
     elif workspace.has_intercom_attributes:
         _clear(removal)
     LinkRemoval.objects.filter(pk=removal.pk).update(attributes_synced=True)
-    # The conversation may have been linked again while iTop was clearing it.
+    # The conversation may have been linked again while iTop was clearing the attributes.
     TicketLink.objects.filter(ticket=ticket, conversation=removal.conversation).update(
         attributes_synced=False
     )

@@ -21,14 +21,14 @@ _SELF_EXPLANATORY = (
     ReasonCode.UNSUPPORTED_CHARACTER,
 )
 
-# A retry of these files fails again, unless an admin changes a setting.
+# If a file has failed for one of these reasons, a retry fails again unless an admin changes a setting.
 _REFUSED_FILES: Final = (
     ReasonCode.FILE_TOO_LARGE,
     ReasonCode.FILE_TOO_LARGE_FOR_ITOP,
     ReasonCode.FILE_TICKET_FULL,
     ReasonCode.FILE_TYPE_FORBIDDEN,
 )
-# For these, too: iTop's or Intercom's own text would only be an HTTP status or a database error.
+# For these reasons, the note also leaves out the detail: it would only be an HTTP status or a database error.
 _SELF_EXPLANATORY_FILES: Final = (ReasonCode.FILE_TOO_LARGE_FOR_ITOP, ReasonCode.FILE_QUARANTINED)
 # If more files failed, the note names only the first ones.
 MAX_NAMED_FILES: Final = 10
@@ -67,14 +67,14 @@ def note_failed_files(file: FileToItop) -> None:
     )
     files = list(files_of_message.order_by("position"))
     # A file that was tried without success has a reason.
-    if any(file.state == FileToItop.State.WAITING and not file.reason_code for file in files):
+    if any(other.state == FileToItop.State.WAITING and not other.reason_code for other in files):
         return
     failed = [
-        file
-        for file in files
-        if file.state == FileToItop.State.FAILED
-        and file.reason_code not in HOPELESS
-        and file.cleaned_at is None
+        other
+        for other in files
+        if other.state == FileToItop.State.FAILED
+        and other.reason_code not in HOPELESS
+        and other.cleaned_at is None
     ]
     if not failed:
         return
@@ -110,10 +110,14 @@ def _what_to_do_about_files(files: Sequence[FileToItop]) -> str:
     has_quarantined = len(in_conversation) < len(codes)
     sentences = []
     if in_conversation and has_quarantined:
-        sentences.append(_("The others are still in this conversation."))
+        sentences.append(_("The other files are still in this conversation."))
     elif in_conversation:
         sentences.append(
-            ngettext("It is still in this conversation.", "They are still in this conversation.", len(codes))
+            ngettext(
+                "The file is still in this conversation.",
+                "The files are still in this conversation.",
+                len(codes),
+            )
         )
     if refused:
         sentences.append(

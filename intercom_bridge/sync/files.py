@@ -1,6 +1,6 @@
 """Decide when a file of a message is copied to iTop, and whether a failed copy is retried.
 
-If copying fails, only this file waits. The circuit breaker opens only if iTop itself fails.
+If copying a file fails, only this file waits. The circuit breaker opens only if iTop itself fails.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ LOOKUP_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 3.0
 MAX_ATTEMPTS: Final = 20
 MAX_RETRY_TIME: Final = dt.timedelta(days=7)
-# An entry waits this long for its files to be copied, so that it can link to them. It does not wait for larger files.
+# An entry waits this long for its files to be copied, so that it can link to them. It does not wait for files
+# over HEAD_START_BYTES.
 HEAD_START_SECONDS: Final = 3.0
 HEAD_START_BYTES: Final = 2_000_000
 # With less time than this, no copy is started. An upload that is cut off has an unknown outcome, and a worker may only
@@ -106,8 +107,8 @@ def copy_file(row: FileToItop) -> None:
         return
     _attempt(row, ATTEMPT_SECONDS)
     if itop.paused_until is not None:
-        # This file was the circuit breaker's probe, and no success is recorded. If no failure is recorded either, iTop
-        # was not asked: another write may be the probe now.
+        # This file was the circuit breaker's probe, without success. If the stored time is unchanged, there was no
+        # failure either, because iTop was not asked: let another write be the probe now.
         unused_probe = ItopInstance.objects.filter(pk=itop.pk, paused_until=itop.paused_until)
         unused_probe.update(paused_until=timezone.now())
 
@@ -134,6 +135,7 @@ def _attempt(
             remove(row, seconds)
         elif row.position == FileToItop.LOOKUP:
             look_up(row, LOOKUP_SECONDS)
+            # The look-up has replaced the row by the rows of the files, so there is no outcome to save.
             _hand_over(_of_same_message(row))
             return
         else:
@@ -144,7 +146,7 @@ def _attempt(
         row.state = FileToItop.State.SKIPPED
         row.set_reason(error.code)
     except ItopRejectedError as error:
-        record_success(row.ticket.itop)
+        record_success(row.ticket.itop)  # iTop has responded: it rejects only this file
         _fail(row, error)
     except ItopError as error:
         # A failure within the writer's short time limit says nothing about iTop.
@@ -173,7 +175,7 @@ def _copy(row: FileToItop, seconds: float, owner: TicketOwner | None, *, shows_p
 def _is_instance_trouble(row: FileToItop, error: ItopError) -> bool:
     """Return whether iTop itself fails, and not only this file. After a timeout or an unclear error, probe iTop."""
     if isinstance(error, ItopPermissionError):
-        return False
+        return False  # messages can be written without the rights on Attachments
     if not isinstance(error, UnclassifiedError | ItopNoResponseError):
         return True
     try:
@@ -206,7 +208,7 @@ def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
     unknown_seconds = settings.UNKNOWN_OUTCOME_SECONDS if may_have_run else 0.0
     if isinstance(error, FileNotStoredError):
         log.error("file.not_stored", file=row.pk, directory=str(settings.FILES_DIR), reason=error.detail)
-    # The number of attempts is not limited for these: an operator has to solve the problem first, which takes time.
+    # For these errors, the number of attempts is not limited: an operator has to solve the problem, which takes time.
     is_bridges_fault = isinstance(error, FileNotStoredError | SecretDecryptionError)
     if is_too_old or (row.attempts >= MAX_ATTEMPTS and not is_bridges_fault):
         code = ReasonCode.GAVE_UP if is_too_old else ReasonCode.TOO_MANY_ATTEMPTS
@@ -264,13 +266,13 @@ def _save_outcome(row: FileToItop) -> bool:
 
 
 def _account_of(row: FileToItop) -> int:
-    """Return the iTop account id of the file's author, 0 if there is none or the bridge may not name it."""
+    """Return the iTop account id of the file's author, 0 if there is none or the bridge may not set authors."""
     itop = row.ticket.itop
     author = Author(**(row.author or {}))
     signed_in_email = signed_in_emails(itop, {author.id}).get((row.conversation.workspace_id, author.id))
     intercom_email = author.email if may_have_account(author) else ""
     email = signed_in_email or intercom_email
-    # Only Administrators may name another account as the author. None means that this is not known yet.
+    # Only Administrators may set another account as the author. None means that this is not known yet.
     if itop.is_administrator is False or not email:
         return 0
     accounts = accounts_of(itop, itop_client(itop), {email}, deadline=settings.WRITE_SECONDS)
@@ -301,7 +303,7 @@ def copy_small_files(delivery: Delivery) -> MessageWithFiles | None:
         return None
     part = part_from_json(delivery.part)
     if not delivery.conversation.workspace.copies_files:
-        _hand_over(rows)
+        _hand_over(rows)  # the workers set them to skipped
         return MessageWithFiles(part, NO_LINKS)
     if not delivery.attempts and not _is_slow(delivery):
         ends = time.monotonic() + HEAD_START_SECONDS
@@ -383,6 +385,7 @@ def _is_slow(delivery: Delivery) -> bool:
 
 
 def _shows_pictures(delivery: Delivery) -> bool:
+    # Only an Administrator can create an InlineImage. None until it is known.
     is_administrator = delivery.ticket.itop.is_administrator
     return is_administrator is not False and delivery.conversation.workspace.shows_pictures_in_log
 
@@ -396,6 +399,7 @@ def _is_copied_or_will_be(row: FileToItop) -> bool:
 
 def _links(part: Part, rows: Sequence[FileToItop]) -> FileLinks:
     by_position = {row.position: row for row in rows if _is_copied_or_will_be(row)}
+    # Attached files have the first positions, pictures in the text the following ones.
     attached = {
         position: file_url(row) for position, row in by_position.items() if position < len(part.attachments)
     }

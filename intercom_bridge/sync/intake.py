@@ -116,7 +116,7 @@ def process_unprocessed(events: WebhookEventQuerySet, limit: int | None = None) 
     If there are more than `limit`, process none and return False.
 
     The ticket's writer calls this before it chooses the next message. Several workers process events at the same time:
-    otherwise it might write a later message while another worker still processes the event of an earlier one. If both
+    otherwise the writer might write a later message while a worker still processes the event of an earlier one. If both
     process the same event, its deliveries are created only once.
     """
     if limit is not None:
@@ -180,11 +180,13 @@ def process_event(event: WebhookEvent) -> None:
     if isinstance(reported, Skip):
         _skip(event, reported)
         return
-    linked = Conversation.objects.filter(workspace=event.workspace, conversation_id=reported.id)
-    conversation = linked.filter(links__isnull=False).first()
+    linked = Conversation.objects.filter(
+        workspace=event.workspace, conversation_id=reported.id, links__isnull=False
+    )
+    conversation = linked.first()
     if conversation is None:
         _skip(event, Skip(ReasonCode.NOT_LINKED))
-        if linked.filter(links__isnull=False).exists():
+        if linked.exists():
             # A ticket was linked between the query above and the skip.
             WebhookEvent.objects.requeue_unlinked(event.workspace, reported.id, event.received_at)
         return
@@ -264,7 +266,7 @@ def deliver_since(link: TicketLink, since: dt.datetime) -> None:
     """Deliver the messages of the conversation that arrived at or after `since` to the ticket of a new link.
 
     Events that were skipped because no ticket was linked are processed again. Messages that the conversation's other
-    tickets received are delivered here. A comparison finds the messages whose notifications were lost.
+    tickets received are delivered to this one, too. A comparison finds the messages whose notifications were lost.
     """
     conversation = link.conversation
     WebhookEvent.objects.requeue_unlinked(conversation.workspace, conversation.conversation_id, since)
@@ -319,6 +321,7 @@ def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None
     )
     was_written = copies.in_itop().exists()
     events = WebhookEvent.objects.filter(pk__in=copies.values("webhook_event")).exclude(pk=event.pk)
+    # An event that is still to be processed keeps its content.
     events.exclude(state=State.RECEIVED).erase_content()
     for creation in TicketCreation.objects.filter(ticket=link.ticket, conversation=link.conversation):
         if any(copied["id"] == part.id and copied["kind"] == part.kind for copied in creation.parts):
@@ -359,7 +362,7 @@ def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
 
 
 def reason_to_skip(link: TicketLink, part: Part, target: Destination) -> str:
-    """Return the reason code for not copying a part that a comparison found to the link's ticket, "" to copy it."""
+    """Return the reason code for skipping a part that a comparison found, "" if it is copied to the link's ticket."""
     return _destination_in(link, part, target, found_by_comparison=True).code
 
 

@@ -168,6 +168,7 @@ def idempotency_key_of(workspace_id: str, part: Part) -> str:
 def rewrite_key(idempotency_key: str, times: int) -> str:
     """Return a new idempotency key for an entry that other saves have removed `times` times from the log."""
     original_key = _WRITTEN_AGAIN.sub("", idempotency_key)
+    # The suffix has at most 20 characters.
     return f"{original_key[: MAX_KEY_LENGTH - 20]}, written again ({times})"
 
 

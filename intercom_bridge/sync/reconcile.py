@@ -62,7 +62,7 @@ class Comparison:
 
 
 def compare(conversation: Conversation, *, fill: bool) -> Comparison:
-    """Compare the 500 newest parts in Intercom with the tickets whose sync is on. Return which messages are missing.
+    """Compare the 500 newest parts in Intercom with the tickets whose sync is on. Return which tickets lack messages.
 
     With `fill`, also schedule the missing messages, in order. Raise ComparisonError or ConversationDeletedError.
     """
@@ -110,6 +110,7 @@ def _compare(
                     deliver(link, part, target)
             elif _is_fresh(part) and may_be_our_echo(conversation, part):
                 unsure = True
+            # `deliver` returns None if another worker has just added the message.
             elif not fill or deliver(link, part, target) is not None:
                 missing += 1
         if missing:

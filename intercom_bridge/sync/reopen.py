@@ -137,7 +137,7 @@ def _note_closed(delivery: Delivery) -> None:
         ticket__links__in=conversation.links.syncing(), ticket__gone_at=None
     ).exclude(ticket=delivery.ticket)
     closed_states = conversation.workspace.profile.excluded_states
-    if others.exclude(status__in=["", *closed_states]).exists():
+    if others.exclude(status__in=["", *closed_states]).exists():  # "" if unknown
         return
     with translation.override(conversation.workspace.language):
         problem = format_html(

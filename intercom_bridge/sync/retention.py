@@ -46,7 +46,7 @@ BATCH = 500
 PAUSE_SECONDS = 0.05
 # Longer than any cache lifetime: while iTop is down, the bridge also uses expired entries.
 KEEP_ANSWERS_DAYS = 7
-# The states of jobs that are done. The contents of failed jobs are kept for another number of days.
+# The states of jobs that are done. Failed jobs have a retention period of their own.
 DONE: dict[type[Job], tuple[str, ...]] = {
     WebhookEvent: (WebhookEvent.State.HANDLED, WebhookEvent.State.SKIPPED),
     Delivery: (Delivery.State.WRITTEN, Delivery.State.RESTORED, Delivery.State.SKIPPED),

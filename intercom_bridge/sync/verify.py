@@ -297,7 +297,7 @@ def _is_overwritten(client: Client, delivery: Delivery, code: str) -> bool:
 
 
 def _concurrent_operations(operations: list[Operation], code: str) -> dict[str, list[Operation]]:
-    """Return the concurrent operations of this log: by `userinfo`, those of others at the same position."""
+    """Return for the `userinfo` of each operation on this log the operations of others at the same position."""
     by_position: dict[int, list[Operation]] = defaultdict(list)
     for operation in operations:
         if operation.log == code:

@@ -170,7 +170,7 @@ def _next_delivery(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
     return held.annotate(has_unprocessed_events=Exists(unprocessed), paused_until=paused_until).in_order()
 
 
-# One attempt
+# --- One attempt ---
 
 
 def _attempt(delivery: Delivery) -> bool:
@@ -306,7 +306,7 @@ def _handle_rejection(delivery: Delivery, error: ItopRejectedError) -> None:
     _set_failed(delivery, error.code, error.detail)
 
 
-# Data models that do not track changes of a log
+# --- Logs whose changes iTop does not track ---
 
 
 def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
@@ -350,7 +350,7 @@ def _log_key(delivery: Delivery) -> str:
     return f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}"
 
 
-# The outcome of an attempt
+# --- The outcome of an attempt ---
 
 
 def _set_written(delivery: Delivery, code: str, detail: str = "") -> None:
@@ -435,7 +435,7 @@ def _is_readable(delivery: Delivery) -> bool:
     try:
         itop_client(ticket.itop).get(ticket.ticket_class, ticket.object_id, deadline=READ_SECONDS)
     except ItopRejectedError:
-        return True
+        return True  # iTop has responded
     except (ItopError, SecretDecryptionError):
         return False
     return True

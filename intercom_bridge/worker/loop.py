@@ -56,7 +56,7 @@ class WorkerLoop:
 
     def __init__(self, threads: int) -> None:
         self._thread_count = threads
-        # One thread remains for other workspaces, which need not wait if this workspace's iTop is slow.
+        # One thread remains for other workspaces, so that they need not wait if one workspace's iTop is slow.
         self._max_of_workspace = max(1, threads - 1)
         # Most threads remain for other customers, even if one customer writes in many conversations.
         self._max_of_customer = max(1, threads // 4)
@@ -168,7 +168,7 @@ class WorkerLoop:
         of_workspace = Counter(workspace for workspace, _customer in self._running.values())
         of_customer = Counter(customer for _workspace, customer in self._running.values())
         max_of_queue = queue.max_running or self._thread_count
-        left: list[Row] = []
+        remaining: list[Row] = []
         for row in self._backlog[queue]:
             key = (queue, row.pk)
             # If the workspaces of a queue do not take turns, each row counts as a workspace and a customer of its own.
@@ -179,7 +179,7 @@ class WorkerLoop:
                 or of_customer[customer] >= self._max_of_customer
             )
             if is_full or is_over_share:
-                left.append(row)
+                remaining.append(row)
             elif key not in self._running and key not in self._left_alone_until:
                 self._running[key] = (workspace, customer)
                 self._turns[queue].take(row)
@@ -187,7 +187,8 @@ class WorkerLoop:
                 of_workspace[workspace] += 1
                 of_customer[customer] += 1
                 self._jobs.put(key)
-        self._backlog[queue] = left
+        # Without the rows that are in progress or left alone: a later query finds them again if they are still due.
+        self._backlog[queue] = remaining
 
     def _work(self) -> None:
         """Handle rows in a thread of its own, as long as the process lives."""
@@ -227,7 +228,7 @@ class WorkerLoop:
 
 
 def _send_alerts() -> None:
-    """Send e-mails to the operators until the worker is stopped. An error is logged and does not end this."""
+    """Send e-mails to the operators until the worker is stopped. An error is logged and does not end the loop."""
     while not writer.stopping.wait(CHECK_SECONDS):
         _run_safely(send_alerts, "worker.alerts_failed")
 

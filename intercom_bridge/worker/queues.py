@@ -67,7 +67,7 @@ ATTRIBUTES_SECONDS = 60.0
 INTAKE_TURN_SECONDS = 2.0
 # Short, because an admin waits for the import. Usually a signal starts it even sooner.
 IMPORT_SECONDS = 5.0
-# The time until a verification is repeated that iTop could not answer.
+# If iTop cannot answer, the verification is repeated after this time.
 VERIFY_AGAIN_AFTER = dt.timedelta(minutes=5)
 # A row that is still due after it was handled is left alone for this time: another worker has it, or iTop is paused.
 STILL_DUE_SECONDS = 1.0
@@ -170,6 +170,7 @@ def _process_notifications(_oldest: WebhookEvent) -> float:
 
 
 def _write(ticket: Ticket) -> float | None:
+    """Write the ticket's due deliveries. Return 0.0 if the next turn may follow at once, None otherwise (see Queue)."""
     return 0.0 if write_due(ticket) else None
 
 

@@ -8,7 +8,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
-# Of more rows, customers and workspaces, those that had their turn longest ago are forgotten.
+# If more rows, customers and workspaces have had a turn, those whose turn was longest ago are forgotten.
 MAX_REMEMBERED = 10_000
 
 

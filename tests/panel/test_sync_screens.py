@@ -425,7 +425,7 @@ def test_a_restored_ticket_offers_a_retry(
 def test_a_link_paused_on_its_own_is_named_and_can_be_resumed(linked: Teammate) -> None:
     linked.open().link("R-000006")
     TicketLink.objects.get(ticket__ref="R-000006").switch(on=False, at=1_900_000_000)
-    assert "Paused for 1 ticket" in linked.open().text
+    assert "Copying paused for 1 ticket" in linked.open().text
     linked.click("Sync on")
     assert "paused for R-000006: new messages are not copied to those" in linked.text
     linked.click("Resume sync")

@@ -208,7 +208,7 @@ def test_the_failed_files_of_a_message_leave_one_note(
     assert "<b>setup.exe</b>: The workspace does not copy files of this type." in body
     assert "<b>big _1_.bin</b>: The file is larger than the workspace's limit." in body
     assert "small.txt" not in body
-    assert "They are still in this conversation." in body
+    assert "The files are still in this conversation." in body
     assert "download it here and attach it in iTop" in body
     assert "Try again" not in body
     # Another message has a note of its own, and the same one has no second note.
@@ -219,7 +219,7 @@ def test_the_failed_files_of_a_message_leave_one_note(
     work()
     second = bodies(intercom)[-1]
     assert len(bodies(intercom)) == 2
-    assert "A file of a message could not be copied" in second and "It is still in this" in second
+    assert "A file of a message could not be copied" in second and "The file is still in this" in second
 
 
 def test_the_note_waits_until_each_file_has_been_tried(
