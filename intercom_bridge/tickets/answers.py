@@ -43,8 +43,8 @@ SENT = "sent:"
 class Answer:
     """An agent's entry in the public log, or the solution of a ticket.
 
-    path: identifies the answer in a click: (ENTRY, key of the event) or (SOLUTION, key of the ticket, digest of the
-        text). The digest shows whether the solution has changed since the screen was displayed.
+    path: identifies the answer in a click: (ENTRY, event pk) or (SOLUTION, ticket pk, digest of the text).
+        The digest shows whether the solution has changed since the screen was displayed.
     content: the text as iTop's HTML.
     events: the changes that reported the answer, newest first. A rule may have posted one of them as a reply.
     """
@@ -106,14 +106,14 @@ def find_answer(context: PanelContext, path: tuple[str, ...]) -> Answer | None:
     """
     conversation = find_conversation(context)
     # An incomplete path is filled up with "".
-    kind, key, *_digest = (*path, "", "")
+    kind, pk, *_digest = (*path, "", "")
     if conversation is None:
         return None
     if kind != ENTRY:
-        answer = find_solution(context, parse_id(key))
+        answer = find_solution(context, parse_id(pk))
         return answer if answer and answer.path == path else None
     events = TicketEvent.objects.filter(
-        pk=parse_id(key), conversation=conversation, ticket__in=conversation.links.values("ticket")
+        pk=parse_id(pk), conversation=conversation, ticket__in=conversation.links.values("ticket")
     )
     event = events.select_related("ticket__itop", "message").first()
     return entry_of(context, event) if event else None

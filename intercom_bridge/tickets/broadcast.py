@@ -109,9 +109,10 @@ def _newest_first(ticket: Ticket, links: Collection[TicketLink]) -> list[Convers
 def start_broadcast(
     context: PanelContext, ticket: Ticket, form_key: str, body: str, *, is_note: bool
 ) -> Broadcast | None:
-    """Queue the message for each recipient, and return the broadcast. Return None if there is no recipient.
+    """Queue the message for each recipient, and return the broadcast.
 
     `body` is HTML. `form_key` is an idempotency key: if it was used before, return the earlier broadcast unchanged.
+    Return None if there is no earlier broadcast and now no recipient.
     """
     audience = find_audience(context, ticket, is_note=is_note)
     if not audience.recipients:
@@ -119,7 +120,7 @@ def start_broadcast(
     admin, now = context.request.admin, timezone.now()
     with transaction.atomic():
         broadcast, is_new = Broadcast.objects.get_or_create(
-            form_key=_key(ticket, form_key),
+            form_key=_stored_form_key(ticket, form_key),
             defaults={
                 "ticket": ticket,
                 "admin_id": admin.id[:64],
@@ -141,7 +142,7 @@ def start_broadcast(
 
 def find_started(ticket: Ticket, form_key: str) -> Broadcast | None:
     """Return the broadcast that an earlier submission of this form started, or None."""
-    return Broadcast.objects.filter(form_key=_key(ticket, form_key)).first()
+    return Broadcast.objects.filter(form_key=_stored_form_key(ticket, form_key)).first()
 
 
 def newest_broadcast(context: PanelContext, ticket: Ticket) -> Broadcast | None:
@@ -168,6 +169,7 @@ def failed_messages(broadcast: Broadcast) -> list[OutgoingMessage]:
 def can_retry(broadcast: Broadcast, message: OutgoingMessage) -> bool:
     """Return whether a retry of a failed message may succeed, in its own conversation or in another one."""
     if message.cleaned_at:
+        # Its text was erased.
         return False
     has_final_reason = message.reason_code in FINAL_REASONS
     return not has_final_reason or bool(_alternatives(broadcast, message.conversation_id))
@@ -249,9 +251,9 @@ class _Customers:
         other are one customer, because Intercom has merged one into the other; then one of them is enough.
         """
         in_group = self._in_group.get(conversation.pk, {})
-        reached_in = [self._reached[customer] for customer in in_group if customer in self._reached]
+        other_pks = [self._reached[customer] for customer in in_group if customer in self._reached]
         needed_count = len(in_group) if any(in_group.values()) else 1
-        return reached_in[0] if reached_in and len(reached_in) >= needed_count else None
+        return other_pks[0] if other_pks and len(other_pks) >= needed_count else None
 
     def names_in(self, conversation: Conversation) -> str:
         names = {self._names.get(customer, "") for customer in self._in_group.get(conversation.pk, ())}
@@ -267,12 +269,15 @@ def _obstacle(conversation: Conversation) -> str:
     return ""
 
 
-def _key(ticket: Ticket, form_key: str) -> str:
+def _stored_form_key(ticket: Ticket, form_key: str) -> str:
     return f"{ticket.pk}:{form_key}"[:64]
 
 
 def _alternatives(broadcast: Broadcast, conversation_pk: int) -> list[dict[str, Any]]:
-    """Return the `left_out` entries of the customer's other conversations that were left out in favor of this one."""
+    """Return the `left_out` entries of the customer's other conversations that were left out in favor of this one.
+
+    An entry with "replaces" is omitted, because the message is already queued in its conversation.
+    """
     return [
         entry
         for entry in broadcast.left_out

@@ -29,7 +29,7 @@ class ChoiceList:
     """The choices of a field, sorted by name.
 
     total: the number of choices in iTop, which may be larger than the number of `choices`.
-    needs: the code of another field that needs a value first, or "". Then there are no choices yet.
+    needs: the code of another field that needs a value before this field has choices, or "".
     is_rejected: iTop rejects the filter that its own data model gives for this field, so the choices are unknown.
     """
 
@@ -101,7 +101,7 @@ def _filter(attribute: Attribute) -> Query:
 
 
 def _query_choices(context: PanelContext, query: Query) -> ChoiceList:
-    """Return the choices. In one request, send a query at most once, even if iTop rejects it."""
+    """Return the choices. In one panel request, send a query at most once, even if iTop rejects it."""
     question = f"choices: {query}"
     if question not in context.memo:
         try:

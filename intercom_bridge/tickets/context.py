@@ -18,7 +18,7 @@ class PanelContext:
     """One request of the panel in one workspace.
 
     deadline: when the response has to be ready. Every call to iTop or Intercom has to end before.
-    memo: results that are needed several times in the request, for example by the name of the function that made them.
+    memo: results that are needed several times in the request, keyed for example by the name of their function.
     """
 
     workspace: Workspace

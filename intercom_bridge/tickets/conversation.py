@@ -44,8 +44,8 @@ def get_or_create_conversation(context: PanelContext) -> Conversation:
     return conversation
 
 
-def known_ticket(itop: ItopInstance, ticket_class: str, object_id: int, ref: str) -> Ticket:
-    """Return the row of a ticket. Create the row if there is none. `ref` is the ticket's reference in iTop."""
+def get_or_create_ticket(itop: ItopInstance, ticket_class: str, object_id: int, ref: str) -> Ticket:
+    """Return the row of a ticket. `ref` is the ticket's reference in iTop."""
     return Ticket.objects.get_or_create(
         itop=itop, ticket_class=ticket_class, object_id=object_id, defaults={"ref": ref[:100]}
     )[0]
@@ -86,7 +86,7 @@ def creations_in(context: PanelContext) -> TicketCreationQuerySet:
     return creations
 
 
-def created_in(context: PanelContext) -> TicketCreationQuerySet:
+def successful_creations_in(context: PanelContext) -> TicketCreationQuerySet:
     """Return the creations in this conversation that have created a ticket, newest first.
 
     A creation whose ticket's row was deleted since is left out.
@@ -121,7 +121,8 @@ def fetch_full_conversation(context: PanelContext) -> ConversationPayload:
 def last_position(conversation: ConversationPayload) -> tuple[int, int]:
     """Return the position of the last part, as a link's `since_part_at` and `since_part_order`.
 
-    If parts are missing from `conversation`, return the present time, because the last part is unknown.
+    If parts are missing from `conversation`, return the present time, because the last part is unknown. Return (0, 0)
+    if there are no parts.
     """
     positions = [(part.created_at, order_of(part.id)) for part in conversation.messages]
     if not conversation.is_complete:

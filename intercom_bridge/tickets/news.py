@@ -53,9 +53,9 @@ def get_news(context: PanelContext) -> News | None:
 
 
 def _checked_at(conversation: Conversation) -> dt.datetime | None:
-    """Return when the linked ticket that was read longest ago was read. Count only tickets that are still polled.
+    """Return the oldest of the linked tickets' last read times. Count only tickets that are still polled.
 
-    If no ticket is polled any more, return the last time at which any was read, or None.
+    If no ticket is polled any more, return the newest of all last read times, or None if no ticket was read.
     """
     snapshots = TicketSnapshot.objects.filter(ticket__links__conversation=conversation)
     read_times, polled_read_times = [], []

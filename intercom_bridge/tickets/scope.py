@@ -122,8 +122,8 @@ def find_people(
     """Return at most `limit` persons who are in scope and meet a condition, and whether iTop has more that meet it.
 
     `condition` returns OQL for a person's alias. The persons have the `optional` attributes that iTop has.
-    If the scope can be part of the query, this takes one query. Otherwise it takes one more for each person found: the
-    scope selects another class, or depends on the person.
+    If the scope can be part of the query, this takes one query. If the scope selects another class or depends on the
+    person, it takes one more query for each person found.
     """
     scope_query = people_query(context.workspace, condition)
     query = scope_query or parse(f"SELECT Person AS p WHERE {condition('p')}")

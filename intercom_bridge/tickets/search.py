@@ -78,16 +78,16 @@ def title_or_reference_condition(query: str, *, title: str) -> str:
         return f"({in_title})"
     letters, digits = reference.groups()
     if letters:
-        is_reference = _is_one_of(_spellings(letters, digits))
+        by_reference = _reference_condition(_spellings(letters, digits))
     else:
         # The letters before the dash depend on the ticket's class, so any are accepted.
         numbers = _padded(digits)
         with_any_letters = [f"{ALIAS}.ref LIKE {quote(f'%-{number}')}" for number in numbers]
-        is_reference = " OR ".join([*with_any_letters, _is_one_of(numbers)])
-    return f"({is_reference} OR ({in_title}))"
+        by_reference = " OR ".join([*with_any_letters, _reference_condition(numbers)])
+    return f"({by_reference} OR ({in_title}))"
 
 
-def _is_one_of(references: Iterable[str]) -> str:
+def _reference_condition(references: Iterable[str]) -> str:
     return f"{ALIAS}.ref IN ({', '.join(map(quote, references))})"
 
 

@@ -84,7 +84,13 @@ def test_the_merged_conversation_reports_the_merge(source: Teammate) -> None:
 
 
 @pytest.mark.parametrize(
-    "named", ["222", " https://app.intercom.com/a/inbox/x/inbox/shared/all/conversation/222 "]
+    "named",
+    [
+        "222",
+        " https://app.intercom.com/a/inbox/x/inbox/shared/all/conversation/222 ",
+        "https://app.intercom.com/a/inbox/x/inbox/admin/5017690/conversation/222#part_id=comment-222-7",
+        "https://app.intercom.com/a/inbox/x/inbox/conversation/222?view=/9",
+    ],
 )
 def test_a_link_can_be_moved_by_entering_the_target_conversation(source: Teammate, named: str) -> None:
     source.open().click("Merged into another")

@@ -22,7 +22,7 @@ from intercom_bridge.panel.click import click_id
 from intercom_bridge.panel.errors import UNKNOWN_ATTRIBUTE, explain_problems
 from intercom_bridge.tickets.choices import Choice, ChoiceList, find_choice, get_choices, search_choices
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import created_in, creations_in
+from intercom_bridge.tickets.conversation import creations_in, successful_creations_in
 from intercom_bridge.tickets.creation.title import suggest_title, without_greeting
 from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.evidence import parse_id
@@ -361,7 +361,7 @@ def _last_customer_message(conversation: Conversation) -> str:
 
 def newest_creation_id(context: PanelContext) -> int:
     """Return the id of the newest ticket creation from this conversation, or 0."""
-    newest = created_in(context).first()
+    newest = successful_creations_in(context).first()
     return newest.pk if newest else 0
 
 

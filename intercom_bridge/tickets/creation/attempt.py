@@ -33,7 +33,7 @@ from intercom_bridge.sync.extension_attributes import attribute_codes
 from intercom_bridge.sync.failure_notes import note_failed_creation
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.sync.message import order_of
-from intercom_bridge.tickets.conversation import known_ticket
+from intercom_bridge.tickets.conversation import get_or_create_ticket
 from itop_client import (
     Client,
     CreateResult,
@@ -326,7 +326,8 @@ def _save_created_ticket(creation: TicketCreation, itop_ticket: ItopObject) -> N
     conversation = creation.conversation
     itop = conversation.workspace.itop
     with transaction.atomic():
-        ticket = known_ticket(itop, itop_ticket.class_name, itop_ticket.id, itop_ticket.text("friendlyname"))
+        ref = itop_ticket.text("friendlyname")
+        ticket = get_or_create_ticket(itop, itop_ticket.class_name, itop_ticket.id, ref)
         link = _save_link(creation, ticket)
         _save_copied_parts(creation, link)
         creation.state, creation.ticket = TicketCreation.State.CREATED, ticket

@@ -19,11 +19,11 @@ from intercom_bridge.sync.authors import accounts_of, has_portal_account
 from intercom_bridge.sync.extension_attributes import attributes_of
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import (
-    created_in,
     creations_in,
     fetch_full_conversation,
     get_or_create_conversation,
     last_position,
+    successful_creations_in,
 )
 from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
@@ -125,7 +125,8 @@ def is_submitted(context: PanelContext, form_key: str) -> bool:
 
 def created_since(context: PanelContext, form_key: str, newest_seen_id: int) -> TicketCreation | None:
     """Return the newest ticket creation that the teammate has not seen and that another form made, or None."""
-    return created_in(context).filter(pk__gt=newest_seen_id).exclude(form_key=form_key).first()
+    created = successful_creations_in(context)
+    return created.filter(pk__gt=newest_seen_id).exclude(form_key=form_key).first()
 
 
 def _can_open_in_portal(context: PanelContext, caller: Caller) -> bool:
@@ -160,10 +161,11 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
     """Save the complete request to iTop before the first attempt, because each retry has to be identical."""
     person = caller.person
     if caller.is_default:
-        itop_values = _with_author(context, itop_values)
+        itop_values = _with_customer(context, itop_values)
     if copy:
         payload = fetch_full_conversation(context)
         transcript = transcript_of(context, payload.messages)
+        # A position before the first message: the new ticket gets the whole conversation.
         since_part_at, since_part_order = 0, 0
     else:
         payload = context.request.conversation
@@ -204,7 +206,8 @@ def _fields(
     """
     code = context.profile.code
     accounts = _accounts_of_authors(context, person, transcript)
-    # Read after the look-up of accounts, which may have shown that the bridge's account is not an Administrator.
+    # Read after the look-up of accounts, which may have shown that the bridge's account is not an Administrator. None
+    # means that this is not known yet.
     may_set_author = context.itop.is_administrator is not False
     logs = transcript.logs(
         accounts,
@@ -223,7 +226,10 @@ def _fields(
 
 
 def _accounts_of_authors(context: PanelContext, person: Person, transcript: Transcript) -> dict[str, int]:
-    """Return the iTop account of each author by their lower-case e-mail address in Intercom; 0 means no account."""
+    """Return the iTop account of each author by their lower-case e-mail address in Intercom; 0 means no account.
+
+    Return {} if the bridge's account may not set the author of an entry, because then no account is needed.
+    """
     if context.itop.is_administrator is False or not transcript.emails:
         return {}
     signed_in_email = person.email if person.how == PersonMatch.How.ITOP else ""
@@ -237,8 +243,8 @@ def _accounts_of_authors(context: PanelContext, person: Person, transcript: Tran
     return accounts
 
 
-def _with_author(context: PanelContext, itop_values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values with a line before the description that names the customer.
+def _with_customer(context: PanelContext, itop_values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values. If the description is a text, begin it with a line that names the customer.
 
     The ticket's caller is the workspace's caller for unknown customers, who did not write the description.
     """

@@ -216,7 +216,7 @@ def entry_of_each_part(
         log_parts = [part for part in parts if code(part["log"]) == attribute]
         items = fields.get(attribute, {}).get("items", [])
         single_messages = [item["message"] for item in items[_count_joint_items(items, log_parts) :]]
-        # The entries of their own are those of the newest parts.
+        # Only the newest parts have entries of their own.
         older_messages = [""] * (len(log_parts) - len(single_messages))
         for part, message in zip(log_parts, older_messages + single_messages, strict=True):
             heading = f"<p><b>{html.escape(label_of_author(part['author']))}</b></p>"

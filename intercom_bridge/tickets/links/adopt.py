@@ -38,7 +38,7 @@ from intercom_bridge.tickets.conversation import (
     RECENT_EVENTS,
     find_conversation,
     forget_absence,
-    known_ticket,
+    get_or_create_ticket,
     last_position,
 )
 from intercom_bridge.tickets.people.person import Person
@@ -192,8 +192,8 @@ def apply_link_changes(cached: CachedTickets) -> None:
     with transaction.atomic():
         current = CachedTickets.objects.with_link_changes().filter(pk=cached.pk, at=cached.at)
         is_claimed = bool(current.update(link_changes=None))
-        was_moved_to_other_itop = changes.itop_id != workspace.itop_id
-        if not is_claimed or was_moved_to_other_itop:
+        workspace_has_other_itop = changes.itop_id != workspace.itop_id
+        if not is_claimed or workspace_has_other_itop:
             return
         tickets = Ticket.objects.filter(itop=workspace.itop, ticket_class=changes.ticket_class)
         tickets.filter(object_id__in=changes.gone, gone_at=None).update(gone_at=timezone.now())
@@ -220,7 +220,7 @@ def _adopt(
     unlinked = unlinked | _unlinked_events(cached, exclude=unlinked)
     beginning = _find_beginning(cached, changes, unlinked)
     for extension_link in adopt:
-        ticket = known_ticket(
+        ticket = get_or_create_ticket(
             workspace.itop, changes.ticket_class, extension_link.object_id, extension_link.ref
         )
         link, is_new = TicketLink.objects.get_or_create(

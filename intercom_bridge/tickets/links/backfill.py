@@ -73,7 +73,8 @@ class Backfill:
             delivery.update(log=log, part=part_to_json(part), cleaned_at=None)
             delivery.write_after_all()
             restore_files(link, part, log)
-        # Unlinking also skipped files of messages that the ticket contains. A file is never copied before its message.
+        # Unlinking also skipped files of messages that the ticket contains. All files can be restored now, because a
+        # file is never copied before its message.
         FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation).restore_unlinked()
 
 

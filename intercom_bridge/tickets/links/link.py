@@ -19,7 +19,7 @@ from intercom_bridge.tickets.conversation import (
     find_conversation,
     find_links,
     get_or_create_conversation,
-    known_ticket,
+    get_or_create_ticket,
     last_position,
 )
 from intercom_bridge.tickets.details import get_ticket
@@ -67,7 +67,7 @@ class LinkResult:
 
 
 def preview_link(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkPreview:
-    """Return what linking the ticket would do. Raise TicketNotFoundError or OutOfScopeError."""
+    """Return what linking the ticket would do. Raise the same errors as `get_ticket`."""
     itop_ticket = get_ticket(context, ticket_class, ticket_id)
     row = make_row(context, itop_ticket, find_person(context), find_links(context))
     if row.is_linked:
@@ -95,14 +95,14 @@ def link_ticket(
 ) -> LinkResult:
     """Link the ticket to this conversation. If `copy` is set, queue the messages so far for it.
 
-    `is_confirmed`: the teammate has confirmed that the ticket may belong to another organization than the contact.
+    `is_confirmed`: the teammate wants to link the ticket even if its organization is not the contact's.
 
     Raise one of these errors without linking the ticket: TicketNotFoundError, OutOfScopeError, OutdatedScreenError;
     OtherOrganizationError if a confirmation is needed; IntercomError or SecretDecryptionError if `copy` is set and the
     conversation cannot be fetched.
     """
-    row_texts = (*subtitle_codes(context), *ASSIGNEE_NAMES)
-    itop_ticket = get_ticket(context, ticket_class, ticket_id, extra=row_texts)
+    text_codes = (*subtitle_codes(context), *ASSIGNEE_NAMES)
+    itop_ticket = get_ticket(context, ticket_class, ticket_id, extra=text_codes)
     if (link := find_links(context).get(ticket_id)) is not None:
         return LinkResult(ticket=link.ticket, is_new=False, is_paused=not link.sync_on)
     row = make_row(context, itop_ticket, find_person(context), ())
@@ -120,7 +120,7 @@ def link_ticket(
     with transaction.atomic():
         conversation = get_or_create_conversation(context)
         is_paused = TicketLink.objects.filter(conversation=conversation).are_paused()
-        ticket = known_ticket(
+        ticket = get_or_create_ticket(
             context.itop, itop_ticket.class_name, itop_ticket.id, itop_ticket.text("friendlyname")
         )
         link, is_new = TicketLink.objects.get_or_create(

@@ -35,7 +35,7 @@ MOVED_AWAY_NOTE = gettext_noop(
 )
 
 # The ID of a conversation: the whole text, or a URL's last path segment that consists of digits.
-_ID = re.compile(r"(?:^|/)([0-9]{1,30})(?:[/?#].*)?\Z", re.ASCII | re.DOTALL)
+_ID = re.compile(r"(?:[^?#]*/)?([0-9]{1,30})(?:[/?#].*)?", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def move_links_away(context: PanelContext, target: str) -> list[Ticket]:
     whether the two were merged. Raise NotMergedError, OutdatedScreenError or IntercomError.
     """
     merge, source = find_merge(context), find_conversation(context)
-    id_match = _ID.search(target.strip())
+    id_match = _ID.fullmatch(target.strip())
     if merge is None or not merge.is_merged_away or source is None or id_match is None:
         raise NotMergedError
     target_id = id_match[1]

@@ -110,7 +110,8 @@ def undo_unlink(context: PanelContext, removal_id: int) -> LinkResult | None:
             defaults={name: getattr(removal, name) for name in KEPT_FIELDS},
         )
         if is_new:
-            # A ticket's attributes in iTop name the conversation that was linked last. Undoing must not change that.
+            # The PHP extension's attributes in iTop name the conversation of the ticket's newest link. With its old
+            # time the restored link does not become the newest.
             TicketLink.objects.filter(pk=link.pk).update(created_at=removal.linked_at)
             if not withdraw_note(link.conversation, link.ticket):
                 add_note(context, link.conversation, RELINKED_NOTE, link.ticket)

@@ -80,8 +80,8 @@ def _similarity_condition(context: PanelContext, alias: str, exclude: int) -> st
     name_condition = words_condition(contact.name, alias, ("friendlyname",))
     if name_condition:
         conditions.append(f"({name_condition})")
-    is_similar = " OR ".join(conditions)
-    return f"({is_similar}) AND {alias}.id != {exclude}" if is_similar and exclude else is_similar
+    condition = " OR ".join(conditions)
+    return f"({condition}) AND {alias}.id != {exclude}" if condition and exclude else condition
 
 
 def forget_candidates(itop: ItopInstance) -> int:

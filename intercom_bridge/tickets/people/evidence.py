@@ -19,7 +19,7 @@ How = PersonMatch.How
 class Evidence:
     """What a contact's data say about who the contact is. A missing id is 0, a missing text is "".
 
-    signed_id: the Person who is signed in to iTop. Signed by our extension for iTop, so it cannot be forged.
+    signed_id: the Person who is logged in to iTop. Our extension for iTop signs this id, so it cannot be forged.
     person_id, person_class: the contact's custom attributes. The class is "" if any class of persons is accepted.
     external_id: the contact's external id. `external_attribute` is the attribute of a Person that contains it.
     """
@@ -117,7 +117,7 @@ def describe_evidence(fingerprint: str) -> list[str]:
 
 
 def _signed_id(contact: Contact, workspace: Workspace) -> int:
-    """Return the id of the Person that our extension for iTop signed in the contact's user id, or 0 if it did not."""
+    """Return the Person's id from the contact's user id if our extension for iTop has signed it, otherwise 0."""
     user_id = contact.external_id.strip()
     try:
         return workspace.itop.person_of(user_id) if user_id.startswith("itop-") else 0

@@ -98,7 +98,7 @@ def pick_person(context: PanelContext, person_id: int) -> Person:
 
 
 def picks_of(context: PanelContext, person_id: int) -> QuerySet[PersonMatch]:
-    """Return the contact's match, or an empty queryset unless a teammate chose this person for the contact."""
+    """Return a queryset of the contact's match. It is empty unless a teammate chose this person for the contact."""
     return PersonMatch.objects.filter(
         workspace=context.workspace,
         itop=context.itop,
@@ -185,6 +185,7 @@ def _replaced_contact(context: PanelContext) -> str:
     if conversation is None:
         return ""
     if request.conversation.contact_ids != (request.contact.id,):
+        # Stored, because no merge may be inferred later if the conversation had several contacts at the same time.
         Participant.objects.note(conversation, request.conversation.contact_ids)
         return ""
     participants = Participant.objects.filter(conversation=conversation)
@@ -314,7 +315,8 @@ def _search_by_evidence(context: PanelContext, evidence: Evidence) -> tuple[Foun
 
     If iTop lacks the attribute for external ids that the workspace names, the external id is left out.
     """
-    codes = (*FIELDS, *person_attributes(context.workspace), evidence.external_attribute or "id")
+    external_codes = [evidence.external_attribute] if evidence.external_attribute else []
+    codes = (*FIELDS, *person_attributes(context.workspace), *external_codes)
     any_condition = " OR ".join(evidence.conditions("p"))
     try:
         found = get_objects(
@@ -332,7 +334,10 @@ def _search_by_evidence(context: PanelContext, evidence: Evidence) -> tuple[Foun
 
 
 def _store_match(context: PanelContext, person: Person, evidence: Evidence) -> None:
-    """Store whom the evidence identifies, unless a teammate has chosen a person in the meantime."""
+    """Store whom the evidence identifies, unless a teammate has chosen a person in the meantime.
+
+    A choice is replaced if it is for another iTop, or if it was made for a merged contact.
+    """
     contact_id = context.request.contact.id[:64]
     if not contact_id:
         return
