@@ -133,7 +133,9 @@ def _update_claimed(conversation: Conversation) -> bool:
         # Somebody may have deleted or renamed an attribute. Then the next turn sends only those that exist.
         if error.status != 404 and known_names(outdated.workspace, is_fresh=True) != names:
             return False
-        log.warning("attributes.rejected", **outdated.names, status=error.status, code=error.intercom_code)
+        log.warning(
+            "attributes.rejected", **outdated.log_fields, status=error.status, code=error.intercom_code
+        )
     shown = outdated.expected  # type: ignore[attr-defined]  # an annotation
     Conversation.objects.filter(pk=outdated.pk).update(shown_attributes=shown)
     return True

@@ -189,7 +189,7 @@ def _fail(row: FileToItop, error: Exception) -> None:
     row.state = FileToItop.State.FAILED
     row.set_reason(code, detail)
     row.due_at = timezone.now()
-    log.warning("file.failed", file=row.pk, code=code, **row.conversation.names)
+    log.warning("file.failed", file=row.pk, code=code, **row.conversation.log_fields)
 
 
 def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:

@@ -185,7 +185,7 @@ def _replaced_contact(context: PanelContext) -> str:
     if conversation is None:
         return ""
     if request.conversation.contact_ids != (request.contact.id,):
-        Participant.objects.note(conversation, request.conversation.contact_ids)
+        Participant.objects.record(conversation, request.conversation.contact_ids)
         return ""
     participants = Participant.objects.filter(conversation=conversation)
     earlier = participants.exclude(contact_id=request.contact.id[:64]).values("contact_id")
