@@ -57,7 +57,7 @@ def store_link(teammate: Teammate, itop: Itop, ref: str) -> TicketLink:
     conversation = Conversation.objects.create(
         workspace=workspace, conversation_id=request.conversation.id, panel_version=1
     )
-    Participant.objects.note(conversation, request.contact_ids)
+    Participant.objects.record(conversation, request.contact_ids)
     PersonMatch.objects.create(
         workspace=workspace,
         itop=workspace.itop,

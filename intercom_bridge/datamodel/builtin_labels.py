@@ -35,7 +35,7 @@ ATTRIBUTES: dict[str, Promise] = {
     "parent_request_id": _("Parent request"),
 }
 
-# In display order.
+# The enums that a create form can contain, with the labels of their values in display order.
 CHOICES: dict[str, dict[str, Promise]] = {
     "urgency": {"1": _("Critical"), "2": _("High"), "3": _("Medium"), "4": _("Low")},
     "impact": {"1": _("A department"), "2": _("A service"), "3": _("A person")},

@@ -1,4 +1,4 @@
-"""Find class names in a query that iTop does not have, and suggest similar names."""
+"""Find the classes in a query that do not exist in iTop, and suggest similar names."""
 
 from collections.abc import Iterable
 
@@ -50,7 +50,7 @@ def unknown_classes(itop: ItopInstance, query: str) -> list[str]:
 
 
 def describe_unknown_class(itop: ItopInstance, error: UnknownClassError) -> str:
-    """Return a sentence about the class that iTop does not know. It suggests similar names."""
+    """Return a sentence that suggests names similar to the unknown class, or the error's text if it names no class."""
     if not error.class_name:
         return str(error)
     known = _COMMON_CLASSES.union(itop.class_names, error.known)

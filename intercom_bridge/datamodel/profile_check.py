@@ -61,7 +61,9 @@ class ProfileCheck:
             mistakes["form_attributes"].append(f"A form that fits: {suggestion}.")
         if mistakes["details_attributes"]:
             suggestion = ", ".join(self.details())
-            mistakes["details_attributes"].append(f"In the order of iTop's own page: {suggestion}.")
+            mistakes["details_attributes"].append(
+                f"Attributes that fit, in the order of iTop's page: {suggestion}."
+            )
         return {name: sentences for name, sentences in mistakes.items() if sentences}
 
     def _form_mistakes(self) -> list[str]:

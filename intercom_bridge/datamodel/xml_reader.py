@@ -14,12 +14,12 @@ from .attribute import LINE_LIMIT, TEXT_LIMIT, Attribute, Kind, TicketClass, Val
 from .xml_stream import FILE, NESTED_IN, DataModelError, read_design
 
 TICKET = "Ticket"
-# A complete iTop has about 300 classes, with at most six parents each.
+# A complete iTop has about 300 classes, with at most six ancestors each.
 MAX_CLASSES = 1_000
-MAX_PARENTS = 100
+MAX_ANCESTORS = 100
 # The limit of the work that inheritance causes (_Classes.chains). For a standard iTop it is about 10,000.
 MAX_MERGE_COST = 500_000
-# The topmost parents. iTop's PHP code defines them, so the file does not contain them.
+# The topmost ancestors. iTop's PHP code defines them, so the file does not contain them.
 _ROOT_CLASSES = {"", "DBObject", "CMDBObject", "cmdbAbstractObject"}
 _TYPE = "xsi:type"
 _KINDS = {
@@ -113,7 +113,7 @@ class _Classes:
 
     @cached_property
     def chains(self) -> Mapping[str, Sequence[_Class]]:
-        """Return the chain of each class to read, by name: the class itself, then its parents, nearest first."""
+        """Return the chain of each class to read, by name: the class itself, then its ancestors, nearest first."""
         tickets = [
             name
             for name, candidate in self._classes.items()
@@ -136,15 +136,15 @@ class _Classes:
         return name in self._wanted
 
     def _chain(self, name: str) -> list[_Class]:
-        """Return the class and its parents, nearest first.
+        """Return the class and its ancestors, nearest first.
 
-        Raise DataModelError if a parent is not in the file, or if a class is its own ancestor.
+        Raise DataModelError if an ancestor is not in the file, or if a class is its own ancestor.
         """
         lineage = self._lineage(name)
         topmost = self._classes.get(lineage[-1])
         if topmost is None and lineage[-1] not in _ROOT_CLASSES:
             raise DataModelError(
-                f"{lineage[-1]}, a parent of {name}, is not in this file: the file belongs to a single module. "
+                f"{lineage[-1]}, an ancestor of {name}, is not in this file: the file belongs to a single module. "
                 f"Choose iTop's {FILE}."
             )
         if topmost is not None and topmost.parent in lineage:
@@ -152,7 +152,7 @@ class _Classes:
         return [self._classes[member] for member in lineage if member in self._classes]
 
     def _lineage(self, name: str) -> list[str]:
-        """Return the name of the class and the names of its parents, nearest first.
+        """Return the name of the class and the names of its ancestors, nearest first.
 
         The list ends with a class without a parent, or with the first name that is not in the file. In a cycle, it
         ends before a name would be repeated.
@@ -163,15 +163,15 @@ class _Classes:
             if not parent or parent in lineage:
                 break
             lineage.append(parent)
-            if len(lineage) > MAX_PARENTS + 1:
+            if len(lineage) > MAX_ANCESTORS + 1:
                 raise DataModelError(
-                    f"the class {name} has more than {MAX_PARENTS} parents. Choose iTop's {FILE}."
+                    f"the class {name} has more than {MAX_ANCESTORS} ancestors. Choose iTop's {FILE}."
                 )
         return lineage
 
 
 def _merge(chain: Sequence[_Class], labels: Mapping[str, Mapping[str, str]]) -> TicketClass:
-    """Return a class with what it inherits. The chain contains the class and its parents, nearest first."""
+    """Return a class with what it inherits. The chain contains the class and its ancestors, nearest first."""
 
     def labels_of(key: str) -> Mapping[str, str]:
         """Return the label in each language, from the nearest class that has one."""
@@ -182,7 +182,7 @@ def _merge(chain: Sequence[_Class], labels: Mapping[str, Mapping[str, str]]) -> 
 
     fields: dict[str, Element] = {}
     defining_classes: dict[str, str] = {}
-    # The farthest parent comes first, so that nearer classes override its fields.
+    # The farthest ancestor comes first, so that nearer classes override its fields.
     for member in reversed(chain):
         for field in member.element.iterfind("fields/field"):
             if code := field.get("id"):

@@ -31,7 +31,7 @@ _ROLES = {
     ("dictionary", "entries"): "entries",
     ("entries", "entry"): "entry",
 }
-# The languages of these dictionaries. For any other dictionary, it is the first word of the id: "EN US" is "en".
+# The languages of these dictionaries. Any other dictionary's language is the first word of its id: "EN US" is "en".
 _LANGUAGE_VARIANTS = {"EN GB": "en-gb", "PT BR": "pt-br", "ZH CN": "zh-hans"}
 
 
@@ -142,7 +142,7 @@ class _Reader(XmlReader):
         if not name:
             raise DataModelError("a <class> has no id.", self.line)
         if self._languages:
-            self.refuse(f"the class {name} follows the dictionaries, which iTop never writes.")
+            self.refuse(f"the class {name} comes after the dictionaries, but iTop writes classes first.")
         self._on_class(element)
 
     def _finish_entry(self) -> None:

@@ -134,7 +134,9 @@ def _update_claimed(conversation: Conversation) -> bool:
         # is about the conversation, not about an attribute.
         if error.status != 404 and known_names(outdated.workspace, is_fresh=True) != names:
             return False
-        log.warning("attributes.rejected", **outdated.names, status=error.status, code=error.intercom_code)
+        log.warning(
+            "attributes.rejected", **outdated.log_fields, status=error.status, code=error.intercom_code
+        )
     shown = outdated.expected  # type: ignore[attr-defined]  # an annotation
     Conversation.objects.filter(pk=outdated.pk).update(shown_attributes=shown)
     return True

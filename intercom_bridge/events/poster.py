@@ -342,7 +342,9 @@ class _Attempt:
         except (IntercomRejectedError, IntercomAuthenticationError) as error:
             # The message itself is posted, so it does not count as failed.
             code, detail = reason_of(error)
-            log.warning("conversation.not_reopened", **self.conversation.names, error=type(error).__name__)
+            log.warning(
+                "conversation.not_reopened", **self.conversation.log_fields, error=type(error).__name__
+            )
         if message.reopened_at is not None:
             message.save(update_fields=["reopened_at"])
             self._mark_reopening_event()
@@ -458,7 +460,10 @@ def _try_later(message: OutgoingMessage, error: Exception) -> None:
     message.set_reason(*reason_of(error))
     _postpone(message, seconds)
     log.warning(
-        "outgoing_message.postponed", message=message.pk, **message.conversation.names, seconds=round(seconds)
+        "outgoing_message.postponed",
+        message=message.pk,
+        **message.conversation.log_fields,
+        seconds=round(seconds),
     )
 
 
@@ -506,4 +511,4 @@ def _finish(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
             report_after_merge(conversation, link)
     # Notifications wait while it is unknown whether they report this message or a teammate's.
     WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)
-    log.info("outgoing_message.finished", message=message.pk, **conversation.names, state=state)
+    log.info("outgoing_message.finished", message=message.pk, **conversation.log_fields, state=state)

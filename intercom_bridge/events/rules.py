@@ -134,7 +134,7 @@ def resume(conversation: Conversation) -> bool:
     TicketEvent.objects.filter(pk__in=[event.pk for event in held_back]).update(
         message=note, reason_code=ReasonCode.NONE
     )
-    log.info("posting.resumed", **conversation.names)
+    log.info("posting.resumed", **conversation.log_fields)
     return True
 
 
@@ -200,7 +200,7 @@ def _stop(conversation: Conversation, events: Sequence[TicketEvent]) -> Outgoing
     """Store that posting in the conversation has stopped. Return the note that says so."""
     conversation.posting_stopped_at = timezone.now()
     conversation.save(update_fields=["posting_stopped_at"])
-    log.warning("posting.stopped", **conversation.names)
+    log.warning("posting.stopped", **conversation.log_fields)
     with translation.override(conversation.workspace.language):
         body = format_html(
             "<p>{}</p><p>{}</p>",

@@ -72,6 +72,7 @@ class Question:
         person = person if isinstance(person, dict) else {}
         profiles = fields.get("profiles")
         profiles = profiles if isinstance(profiles, list) else []
+        # `parse_id` returns 0 and `_text` returns "" for a missing or invalid value.
         question = cls(
             asked_at=parse_id(fields.get("time")),
             nonce=_text(fields.get("nonce")),

@@ -27,7 +27,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 
 
 class Alert(models.Model):
-    """The last e-mail to the operators of one kind, about one iTop or workspace."""
+    """The last e-mail of one kind to the operators, about one iTop or workspace."""
 
     class Kind(models.TextChoices):
         FAILURES = "failures"
@@ -35,7 +35,7 @@ class Alert(models.Model):
         WORKSPACE = "workspace"
 
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    # The primary key of the iTop or the workspace; 0 for FAILURES, because its e-mail is about all of them.
+    # The primary key of the iTop or workspace; 0 for FAILURES, because its e-mail is about all iTops and workspaces.
     about_id = models.PositiveBigIntegerField(default=0)
     code = models.CharField(max_length=40, choices=ReasonCode.choices, blank=True)
     sent_at = models.DateTimeField(default=timezone.now)

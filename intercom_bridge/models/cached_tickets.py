@@ -34,7 +34,7 @@ class CachedTickets(models.Model):
     rows = models.JSONField(default=list)
     # Whether iTop has more tickets than `rows`.
     more = models.BooleanField(default=False)
-    # The differences between iTop and our links that a worker has to apply (LinkChanges in tickets/links/adopt.py).
+    # The differences between iTop and our links that a worker has to apply (tickets/links/adopt.py); null if none.
     link_changes = models.JSONField(null=True, editable=False)
     # When iTop returned the list.
     at = models.DateTimeField(default=timezone.now)

@@ -31,7 +31,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def compare_syncing_now(self, workspace: Workspace) -> int:
         """Schedule a comparison of the workspace's conversations whose sync is on. Return how many were scheduled.
 
-        This fetches the messages that were skipped while the workspace was disabled.
+        The comparison fetches the messages that were skipped while the workspace was disabled.
         """
         syncing = self.filter(workspace=workspace, links__sync_on=True)
         return self.filter(pk__in=syncing.values("pk")).compare_within(0)
@@ -45,7 +45,7 @@ class Conversation(Leased):
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="conversations")
     conversation_id = models.CharField("conversation", max_length=64)
-    # When the bridge next compares the conversation with Intercom, to find messages whose notifications were lost.
+    # When the next comparison with Intercom is due; null for never. It finds messages whose notifications were lost.
     reconcile_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Why the last comparison failed, and how many comparisons have failed in a row.
     reconcile_code = models.CharField(
@@ -91,7 +91,7 @@ class Conversation(Leased):
             self.save(update_fields=["merged_away_at"])
 
     @property
-    def names(self) -> dict[str, str]:
+    def log_fields(self) -> dict[str, str]:
         """The fields that identify the conversation in a line of our log."""
         return {"workspace": self.workspace.workspace_id, "conversation": self.conversation_id}
 

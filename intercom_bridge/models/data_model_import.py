@@ -12,7 +12,7 @@ class DataModelImportQuerySet(JobQuerySet["DataModelImport"]):
     def request(
         self, itop: ItopInstance, data: bytes, file_name: str, also: list[str], requested_by: str
     ) -> DataModelImport:
-        """Queue an import of this iTop's data model, and delete its earlier imports."""
+        """Queue an import of this iTop's data model, and delete its earlier imports. For `also`, see the field."""
         content = zlib.compress(data)
         with transaction.atomic():
             self.filter(itop=itop).delete()

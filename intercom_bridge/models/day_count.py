@@ -23,7 +23,7 @@ def last_days() -> list[dt.date]:
 
 class DayCountQuerySet(models.QuerySet["DayCount"]):
     def recount(self) -> None:
-        """Count all days again except the newest OPEN_DAYS, and delete the counts of older days."""
+        """Count the last thirty days again, except the newest OPEN_DAYS, and delete the counts of older days."""
         completed_days = last_days()[:-OPEN_DAYS]
         for date in completed_days:
             deliveries = Delivery.objects.of_day(date).order_by()

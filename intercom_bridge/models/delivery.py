@@ -73,7 +73,7 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         return postponed.update(due_at=now)
 
     def verifiable(self) -> DeliveryQuerySet:
-        """Return the written deliveries whose entry is still stored. A worker can look for these entries in the log."""
+        """Return the written deliveries whose entry the bridge still stores. A worker can look for it in the log."""
         return self.in_itop().filter(cleaned_at=None, item__isnull=False)
 
     def verify_now(self) -> int:
@@ -152,7 +152,7 @@ class Delivery(LoggedJob):
     WITHOUT_CONTENT = {"part": {}, "item": None}
 
     class Kind(models.TextChoices):
-        # A conversation's first message and a reply can have the same id.
+        # A conversation's first message and a reply can have the same id, so the kind tells them apart.
         SOURCE = "source", "first message"
         PART = "part", "part"
         # The notice that a part was redacted in Intercom.
@@ -176,7 +176,7 @@ class Delivery(LoggedJob):
     log = models.CharField(max_length=100, blank=True)
     item = models.JSONField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=255, blank=True)
-    # Whether the PHP extension may have written it before its link was adopted.
+    # Whether the PHP extension may have written the message, before the bridge adopted the extension's link.
     may_be_in_log = models.BooleanField(default=False, editable=False)
     # When it was last queued: when it was created, or when somebody requested a retry.
     queued_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -198,8 +198,8 @@ class Delivery(LoggedJob):
         verbose_name_plural = "deliveries"
         permissions = [("read_messages", "Can read the texts of messages")]
         constraints = [
-            # With the conversation: a ticket's conversations can belong to several workspaces, and part ids are unique
-            # only within one workspace.
+            # Contains the conversation, because a ticket's conversations can belong to several workspaces, and part ids
+            # are unique only within one workspace.
             models.UniqueConstraint(
                 fields=["ticket", "conversation", "kind", "part_id"], name="delivery_unique_part"
             )

@@ -89,7 +89,7 @@ class Secret:
 
     @property
     def hint(self) -> str:
-        """Return the text that the admin may display: "•••• 1a2b", or "" if there is no secret."""
+        """Return a text to display instead of the secret, such as "•••• 1a2b"; "" if there is no secret."""
         if not self.ciphertext:
             return ""
         if not self.is_readable:

@@ -21,7 +21,7 @@ class FileAction(models.TextChoices):
     NOTHING = "nothing", "nothing"
     NOTE = "note", "internal note"
     # If the customer gets the text that a file belongs to, the customer gets the file. Other files go into a note.
-    WITH_REPLY = "with_reply", "with what is sent to the customer, otherwise as an internal note"
+    WITH_REPLY = "with_reply", "with their entry if it is sent to the customer, otherwise internal note"
 
 
 # The choices for changes that the bridge must never send to the customer.
@@ -133,6 +133,7 @@ class EventRules(models.Model):
     def action_for(self, kind: str) -> str:
         """Return the Action for an event of this kind."""
         if kind == EventKind.FILE:
+            # For WITH_REPLY, events/rules.py replaces the note by the reply that contains the file's entry.
             return Action.NOTHING if self.files == FileAction.NOTHING else Action.NOTE
         if kind == EventKind.GONE:
             return Action.NOTE

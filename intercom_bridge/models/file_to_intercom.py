@@ -22,7 +22,7 @@ class FileToIntercomQuerySet(models.QuerySet["FileToIntercom"]):
 class FileToIntercom(models.Model):
     """A file that a person added to a ticket in iTop, or a picture in a log entry, in one message to Intercom.
 
-    If a teammate also sends the file to the customer, it has a second row with that message. If the event is not
+    If a teammate also sends the file to the customer, the file has a second row for that message. If the event is not
     reported, the row has no message. The name, type and size are set after the file was read from iTop.
     """
 

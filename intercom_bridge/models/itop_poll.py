@@ -12,7 +12,7 @@ from .lease import Leased, database_time
 from .reason import ReasonCode
 from .ticket_snapshot import TicketSnapshot
 
-# In a sweep, all polled tickets are compared, even if their `last_update` is unchanged. This is how often.
+# How often a sweep takes place. It compares all polled tickets, even if their `last_update` is unchanged.
 SWEEP_EVERY = dt.timedelta(hours=1)
 
 

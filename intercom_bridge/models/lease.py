@@ -25,8 +25,8 @@ class Leased(models.Model):
 def take_lease(row: Leased, seconds: float) -> Lease | None:
     """Return a lease on `row`, or None if another process holds it, which is a normal outcome."""
     token = secrets.token_hex(16)
-    taken = _rows(row).filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
-    if not taken.update(lease_token=token, lease_until=_from_now(seconds)):
+    free = _rows(row).filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
+    if not free.update(lease_token=token, lease_until=_from_now(seconds)):
         return None
     return Lease(row, token)
 

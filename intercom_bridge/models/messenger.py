@@ -14,7 +14,7 @@ from .workspace import Workspace
 BACKOFFICE = "backoffice"
 _ATTRIBUTE_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _CLAIM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]{0,189}")
-# Claims that the bridge sets itself.
+# Claims that the bridge sets itself, and the registered claims of JSON Web Tokens.
 RESERVED_CLAIMS = frozenset(
     ("user_id", "email", "name", "company", "itop_contact_class", "itop_contact_id", "language_override")
 ) | {"iat", "exp", "nbf", "iss", "sub", "aud", "jti"}

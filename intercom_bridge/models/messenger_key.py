@@ -91,7 +91,7 @@ class MessengerNonceQuerySet(models.QuerySet["MessengerNonce"]):
 class MessengerNonce(models.Model):
     """The nonce of an answered question. If the same question is sent again (a replay), it is refused."""
 
-    # The bridge accepts a question whose time is at most five minutes before or after its own, so for ten minutes.
+    # A question is accepted for ten minutes: from five minutes before to five minutes after the time in it.
     KEPT = dt.timedelta(minutes=15)
 
     key = models.ForeignKey(MessengerKey, models.CASCADE, related_name="nonces")

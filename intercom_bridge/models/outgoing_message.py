@@ -27,6 +27,7 @@ class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
         # The claim of a message sets its due time by the database's clock, so this clock decides, too. Otherwise, a
         # worker whose own clock is ahead would take a claimed message. SQLite's clock has only milliseconds.
         is_unclaimed = Q(attempts=0) | Q(due_at__lte=Now() + dt.timedelta(milliseconds=2))
+        # Only notes about unlinked tickets can be withdrawn (tickets/links/notes.py). They have no `once_key`.
         is_withdrawable = Q(attempts=0, once_key="", due_at__gt=timezone.now())
         earlier = self.model.objects.waiting().filter(
             conversation=OuterRef("conversation"), pk__lt=OuterRef("pk")

@@ -7,7 +7,7 @@ from .workspace import Workspace
 
 
 class ParticipantQuerySet(models.QuerySet["Participant"]):
-    def note(self, conversation: Conversation, contact_ids: Iterable[str]) -> None:
+    def record(self, conversation: Conversation, contact_ids: Iterable[str]) -> None:
         """Store that these contacts take part in the conversation at the same time. Keep the stored participants."""
         ids = set(filter(None, contact_ids))
         self.bulk_create(

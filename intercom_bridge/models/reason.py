@@ -138,7 +138,7 @@ class ReasonCode(models.TextChoices):
     FILE_TICKET_FULL = (
         "file_ticket_full",
         _(
-            "The ticket has as many files as the workspace allows. With more, iTop becomes slow for this ticket."
+            "The ticket's files have reached the workspace's size limit. With more, iTop becomes slow for this ticket."
         ),
     )
     FILE_TOO_LARGE_FOR_ITOP = (
@@ -172,8 +172,14 @@ class ReasonCode(models.TextChoices):
         _("The bridge could not store the file while copying it: its disk is full or cannot be written to."),
     )
     FILE_NOT_READABLE = "file_not_readable", _("iTop did not return the file.")
-    FILE_REMOVED = "file_removed", _("The message was redacted in Intercom. Its copy in iTop was deleted.")
-    FILE_KEPT = "file_kept", _("The message was redacted in Intercom. The workspace keeps the copy in iTop.")
+    FILE_REMOVED = (
+        "file_removed",
+        _("The message was redacted in Intercom. The file's copy in iTop was deleted."),
+    )
+    FILE_KEPT = (
+        "file_kept",
+        _("The message was redacted in Intercom. The workspace keeps the file's copy in iTop."),
+    )
 
     # Changes in iTop that are not reported
     NOT_REPORTED = "not_reported", _("The workspace's rules do not report this change.")

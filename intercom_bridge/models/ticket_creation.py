@@ -12,7 +12,7 @@ from .ticket import Ticket
 
 
 def without_files(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the copied parts without their files. Once the ticket exists, each file has its own row (FileToItop)."""
+    """Return the copied parts without their files and the files' author. FileToItop has both once the ticket exists."""
     omitted = ("files", "part_author")
     return [{name: part[name] for name in part if name not in omitted} for part in parts]
 
@@ -62,7 +62,7 @@ class TicketCreation(LoggedJob):
     admin_id = models.CharField(max_length=64, blank=True)
     admin_name = models.CharField("teammate", max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.CREATING)
-    # A remark for the last screen, for example that the transcript is not complete.
+    # A remark for the create form's last screen, for example that the transcript is not complete.
     note = models.CharField(max_length=300, blank=True)
     # The request to iTop. It is rendered once, because a retry must be identical.
     ticket_class = models.CharField(max_length=100)

@@ -164,7 +164,9 @@ class TicketProfile(models.Model):
         if isinstance(self.attributes_mapping, dict) and isinstance(self.defaults, dict):
             wrong = [code for code in self.defaults if code in self.filled_in()]
             if wrong:
-                raise ValidationError({"defaults": f"Filled in automatically: {', '.join(wrong)}."})
+                raise ValidationError(
+                    {"defaults": f"Filled in automatically, so without a default value: {', '.join(wrong)}."}
+                )
 
     def not_for_the_form(self) -> list[str]:
         """Return the attributes in the form that the bridge or iTop fills in. Return [] if a field is invalid."""

@@ -54,7 +54,7 @@ class TicketSnapshot(models.Model):
     solution = models.TextField(blank=True)
     # The ticket's `last_update`, in iTop's time zone and format.
     last_update = models.CharField(max_length=30, blank=True)
-    # The highest `last_update` of all tickets in this iTop when this ticket was last read; "" to read all of it again.
+    # The highest `last_update` of all tickets in this iTop when this ticket was last read; "" to read all again.
     seen_until = models.CharField(max_length=30, blank=True)
     # The digests of the entries that have been examined, by log, in the order of the entries' indexes.
     entries = models.JSONField(default=dict, blank=True)

@@ -71,7 +71,7 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
         )
 
     def requeue_unlinked(self, workspace: Workspace, conversation_id: str, since: dt.datetime) -> int:
-        """Queue the events again that were received since then and skipped because no ticket was linked.
+        """Queue the events again that were received after `since` and skipped because no ticket was linked.
 
         Return how many there are.
         """

@@ -102,7 +102,7 @@ def _report_itops() -> None:
     reported = Alert.objects.filter(kind=Alert.Kind.ITOP)
     for itop in ItopInstance.objects.filter(paused_since__isnull=False):
         is_refused = itop.pause_code == ReasonCode.ITOP_LOGIN_REFUSED
-        since = itop.paused_since or timezone.now()
+        since = itop.paused_since or timezone.now()  # never None here, because of the filter
         is_short = since > timezone.now() - MAX_PAUSE
         # After an e-mail about the outage, only a refused account is worth another e-mail.
         if not is_refused and (is_short or reported.filter(about_id=itop.pk).exists()):
@@ -112,8 +112,8 @@ def _report_itops() -> None:
             itop,
             ReasonCode.ITOP_LOGIN_REFUSED if is_refused else ReasonCode.ITOP_UNAVAILABLE,
             NEVER_REPEATED,
-            f"iTop “{itop.name}” {'refuses its account' if is_refused else 'is not available'}",
-            f"Nothing has been written to it since {since:%Y-%m-%d %H:%M} UTC: {reason_label(itop.pause_code)}",
+            f"iTop “{itop.name}” " + ("refuses the bridge's account" if is_refused else "is not available"),
+            f"Nothing has been written to this iTop since {since:%Y-%m-%d %H:%M} UTC: {reason_label(itop.pause_code)}",
             "No message is lost: messages wait, and are written when the problem is solved.",
             f"Test connection: {_url('itopinstance_test', itop.pk)}",
         )
@@ -143,8 +143,8 @@ def _report_tokens() -> None:
             ReasonCode.INTERCOM_TOKEN_REFUSED,
             REPEATED_AFTER,
             f"Intercom refuses the access token of {workspace}",
-            "Notes and messages to customers wait, and conversations are not compared. Messages are still written to "
-            "iTop.",
+            "Notes and messages to customers wait, and conversations are not compared with Intercom. Messages are "
+            "still written to iTop.",
             "Enter a valid access token on the workspace's page, and check its permissions.",
             f"Test connection: {_url('workspace_test', workspace.pk)}",
         )

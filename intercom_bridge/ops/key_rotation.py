@@ -29,12 +29,13 @@ class StoredSecret:
         return bool(unchanged_row.update(**{name: secret.renewed()}))
 
     def __str__(self) -> str:
+        # verbose_name may contain the invisible character of models.itop_instance.ITOP.
         return f"{self.row._meta.verbose_name} {self.row}, {self.column.verbose_name}".replace("\u2060", "")
 
 
 @dataclass
 class Rotation:
-    """The result of a key rotation: how many secrets were re-encrypted, or already had the newest key."""
+    """How many secrets a key rotation re-encrypted, how many had the newest key, and which no key decrypts."""
 
     renewed: int = 0
     current: int = 0

@@ -185,7 +185,7 @@ class Contact:
             webhook_events = self._erase_webhook_events()
             deliveries = Delivery.objects.filter(conversation__in=self.conversations)
             deliveries.skip(ReasonCode.ERASED)
-            # This does not stop a worker that is copying a file now. An admin has to delete the copies in iTop.
+            # This does not stop a worker that is copying a file now. An admin has to delete the file's copy in iTop.
             files = FileToItop.objects.filter(conversation__in=self.conversations)
             files.skip(ReasonCode.ERASED)
             outgoing_messages = OutgoingMessage.objects.filter(conversation__in=self.conversations)
@@ -205,6 +205,7 @@ class Contact:
                 "outgoing messages": outgoing_messages.erase_content(),
                 "ticket events": self._erase_ticket_events(),
                 "webhook events": webhook_events,
+                # All candidates of the iTop, because those for another contact may include this person.
                 "cached iTop responses": self.cached_answers.delete()[0]
                 + forget_candidates(self.workspace.itop),
                 "cached ticket lists": self.cached_tickets.delete()[0],

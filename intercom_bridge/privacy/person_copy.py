@@ -18,7 +18,7 @@ from intercom_bridge.tickets.creation.transcript import entry_of_each_part
 
 from .contact import Contact
 
-NOTE = "Older messages, files, and texts that are empty, are not stored here. Intercom and the tickets contain them."
+NOTE = "The bridge does not have older messages, files, or the texts that are empty here. See Intercom and the tickets."
 
 # The kind and the ID of a conversation part, or "entry" and the key of a TicketEvent.
 MessageKey = tuple[str, str]

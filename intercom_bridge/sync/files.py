@@ -193,7 +193,7 @@ def _fail(row: FileToItop, error: Exception) -> None:
     row.set_reason(code, detail)
     # A person may retry the file at once: the claim of this attempt ends here.
     row.due_at = timezone.now()
-    log.warning("file.failed", file=row.pk, code=code, **row.conversation.names)
+    log.warning("file.failed", file=row.pk, code=code, **row.conversation.log_fields)
 
 
 def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:

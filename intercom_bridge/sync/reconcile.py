@@ -80,7 +80,7 @@ def compare(conversation: Conversation, *, fill: bool) -> Comparison:
     if fill:
         for gap in comparison.gaps:
             log.warning(
-                "reconcile.filled", ticket=gap.ticket.ref, messages=gap.messages, **conversation.names
+                "reconcile.filled", ticket=gap.ticket.ref, messages=gap.messages, **conversation.log_fields
             )
     return comparison
 
@@ -134,7 +134,7 @@ def _fetch_messages(conversation: Conversation) -> Iterable[Part]:
         client = intercom_client(workspace)
         fetched = client.conversation(conversation.conversation_id, deadline=FETCH_SECONDS)
         conversation.learn_merged_away(fetched.merged_away_at)
-        Participant.objects.note(conversation, fetched.contact_ids)
+        Participant.objects.record(conversation, fetched.contact_ids)
         return fetched.messages
     except (IntercomError, SecretDecryptionError) as error:
         if isinstance(error, IntercomRejectedError) and error.status == 404:
@@ -154,7 +154,7 @@ def reconcile(conversation: Conversation) -> None:
     try:
         comparison = compare(conversation, fill=True)
     except ConversationDeletedError:
-        log.info("reconcile.conversation_deleted", **conversation.names)
+        log.info("reconcile.conversation_deleted", **conversation.log_fields)
         _save_outcome(conversation, code=ReasonCode.CONVERSATION_DELETED)
         _schedule_next(conversation, None)
         return
@@ -212,4 +212,4 @@ def _postpone_workspace(conversation: Conversation, error: ComparisonError) -> N
         reconcile_detail=conversation.reconcile_detail,
         reconcile_failures=conversation.reconcile_failures,
     )
-    log.warning("reconcile.postponed", seconds=round(seconds), code=error.code, **conversation.names)
+    log.warning("reconcile.postponed", seconds=round(seconds), code=error.code, **conversation.log_fields)

@@ -121,8 +121,8 @@ def _save_result(
         log_event = "delivery.erased_another"
         delivery.set_reason(ReasonCode.CONCURRENT_SAVE, "; ".join(map(str, concurrent)))
     if log_event:
-        names = delivery.conversation.names
-        log.warning(log_event, delivery=delivery.pk, ticket=delivery.ticket.ref, **names)
+        log_fields = delivery.conversation.log_fields
+        log.warning(log_event, delivery=delivery.pk, ticket=delivery.ticket.ref, **log_fields)
     # If the content was deleted in the meantime, there is nothing left to write again.
     Delivery.objects.filter(pk=delivery.pk, cleaned_at=None).update(
         **{name: getattr(delivery, name) for name in VERIFICATION_FIELDS}

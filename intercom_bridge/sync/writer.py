@@ -133,7 +133,7 @@ def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
             with_profile = Conversation.objects.select_related("workspace__profile")
             conversations[conversation_id] = with_profile.get(pk=conversation_id)
         delivery.conversation = conversations[conversation_id]
-        with bound_contextvars(**delivery.conversation.names, ticket=ticket.ref, itop=ticket.itop.name):
+        with bound_contextvars(**delivery.conversation.log_fields, ticket=ticket.ref, itop=ticket.itop.name):
             has_itop_responded = _attempt(delivery)
         if not has_itop_responded:
             return False

@@ -40,7 +40,7 @@ def get_or_create_conversation(context: PanelContext) -> Conversation:
     """Return the row of this conversation, and store the conversation's contacts in Participant."""
     conversation = Conversation.objects.find_or_create(context.workspace, context.request.conversation.id)
     forget_absence(context)
-    Participant.objects.note(conversation, context.request.contact_ids)
+    Participant.objects.record(conversation, context.request.contact_ids)
     return conversation
 
 

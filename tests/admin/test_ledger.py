@@ -80,7 +80,7 @@ def conversation() -> Conversation:
     first = None
     for number in (1, 2):
         row = Conversation.objects.create(workspace=workspace, conversation_id=f"21547{number}")
-        Participant.objects.note(row, [f"contact{number}"])
+        Participant.objects.record(row, [f"contact{number}"])
         first = first or row
         ticket = Ticket.objects.create(
             itop=itop, ticket_class="UserRequest", object_id=number, ref=f"R-00000{number}"

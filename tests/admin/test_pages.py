@@ -441,7 +441,7 @@ def test_a_profile_s_defaults_are_checked(admin_client: Client, workspace: Works
     save(admin_client, "ticketprofile", profile, defaults='{"urgency": "3"}')
     assert profile.defaults == {"urgency": "3"}
     refused = save(admin_client, "ticketprofile", profile, defaults='{"caller_id": "40"}')
-    assert "Filled in automatically: caller_id." in refused.content.decode()
+    assert "Filled in automatically, so without a default value: caller_id." in refused.content.decode()
     assert profile.defaults == {"urgency": "3"}
 
 

@@ -295,7 +295,7 @@ def test_default_codes_on_another_class_are_rejected_with_suggestions(
     page = text_of(save(admin_client, stock, ticket_class="Repair"))
     assert "Repair has no attribute service_id." in page
     assert "A form that fits: title, description, wing_id, bench_id." in page
-    assert "In the order of iTop's own page: stage, wing_id, bench_id." in page
+    assert "Attributes that fit, in the order of iTop's page: stage, wing_id, bench_id." in page
     assert "Repair has no attribute status. Map status to the attribute" in page
     assert "select “Correct automatically”" in page
     stock.refresh_from_db()

@@ -84,7 +84,7 @@ def test_a_new_profile_fits_the_built_in_classes(name: str) -> None:
         (
             {"details_attributes": ["nope"]},
             "details_attributes",
-            "In the order of iTop's own page: stage, wing_id, bench_id.",
+            "Attributes that fit, in the order of iTop's page: stage, wing_id, bench_id.",
         ),
         ({"subtitle_attribute": "titel"}, "subtitle_attribute", "no attribute titel. Did you mean title?"),
         (

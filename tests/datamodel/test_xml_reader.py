@@ -261,12 +261,12 @@ CYCLE = (
         (design(BENCH), "no class in this file descends from Ticket"),
         (
             design(REPAIR),
-            "Ticket, a parent of LiftRepair, is not in this file: the file belongs to a single module",
+            "Ticket, an ancestor of LiftRepair, is not in this file: the file belongs to a single module",
         ),
         (design(TICKET, "<class><parent>Ticket</parent></class>"), "a <class> has no id"),
         (
             design(TICKET).replace(b"</itop_design>", f"<classes>{REPAIR}</classes></itop_design>".encode()),
-            "LiftRepair follows the dictionaries",
+            "LiftRepair comes after the dictionaries",
         ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",

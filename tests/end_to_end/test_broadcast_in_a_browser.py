@@ -26,7 +26,7 @@ def link_others(inbox: Inbox, workspace: Workspace) -> None:
     started.append(store.start_conversation([alice.id], "<p>My other question</p>", created_at=1_760_000_000))
     for conversation in started:
         row = Conversation.objects.find_or_create(workspace, conversation.id)
-        Participant.objects.note(row, conversation.contact_ids)
+        Participant.objects.record(row, conversation.contact_ids)
         TicketLink.objects.create(conversation=row, ticket=ticket)
     TicketLink.objects.filter(conversation__conversation_id=started[-1].id).update(
         created_at="2026-01-01T00:00:00Z"

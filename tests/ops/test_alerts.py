@@ -236,7 +236,7 @@ def test_a_refused_account_is_reported_at_once_also_after_an_outage(
         send_alerts()
     record_failure(paused, ItopUnreachableError("refused"))
     send_alerts()
-    assert subjects() == ["iTop “Sandbox” is not available", "iTop “Sandbox” refuses its account"]
+    assert subjects() == ["iTop “Sandbox” is not available", "iTop “Sandbox” refuses the bridge's account"]
     (link,) = links(mail.outbox[1])
     assert admin_client.get(urlsplit(link).path).status_code == 200
 

@@ -50,7 +50,7 @@ class Customers:
         contacts = contacts or [self.contact(name)]
         started = self.intercom.store.start_conversation([one.id for one in contacts], f"<p>{name}</p>")
         conversation = Conversation.objects.find_or_create(self.workspace, started.id)
-        Participant.objects.note(conversation, [one.id for one in contacts])
+        Participant.objects.record(conversation, [one.id for one in contacts])
         link = TicketLink.objects.create(conversation=conversation, ticket=self.ticket)
         TicketLink.objects.filter(pk=link.pk).update(created_at=F("created_at") - dt.timedelta(days=days_ago))
         return conversation

@@ -211,7 +211,7 @@ def test_a_message_to_all_conversations_has_no_files(
     look()
     other = intercom.store.start_conversation([intercom.contact("Rosa Delgado").id], "<p>Me too</p>")
     conversation = Conversation.objects.find_or_create(Workspace.objects.get(), other.id)
-    Participant.objects.note(conversation, [intercom.contact("Rosa Delgado").id])
+    Participant.objects.record(conversation, [intercom.contact("Rosa Delgado").id])
     TicketLink.objects.create(conversation=conversation, ticket=ticket)
     talking.open().click("R-000008").click("Write to all 2 conversations")
     target = talking.find("Next")["id"]

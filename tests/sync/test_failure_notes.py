@@ -298,7 +298,7 @@ def test_the_note_about_a_full_ticket_says_how_full_it_is(
     write(File("a.bin", b"x" * 1_000_001))
     work()
     (body,) = bodies(intercom)
-    assert "as many files as the workspace allows" in body and "(1 MB)" in body
+    assert "reached the workspace's size limit" in body and "(1 MB)" in body
 
 
 def test_a_file_in_quarantine_is_not_said_to_be_in_the_conversation(

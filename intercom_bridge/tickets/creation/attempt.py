@@ -191,7 +191,7 @@ def _recover(creation: TicketCreation, error: ItopError, client: Client, deadlin
             log.info(
                 "creation.adapted",
                 creation=creation.pk,
-                **creation.conversation.names,
+                **creation.conversation.log_fields,
                 recovery=adapt.__name__.lstrip("_"),
             )
             return True
@@ -289,7 +289,7 @@ def _postpone(creation: TicketCreation, error: Failure) -> None:
     log.warning(
         "creation.postponed",
         creation=creation.pk,
-        **creation.conversation.names,
+        **creation.conversation.log_fields,
         may_have_run=may_have_run,
         error=type(error).__name__,
     )
@@ -307,7 +307,10 @@ def _reject(creation: TicketCreation, error: Failure, reason_code: str = "") -> 
         update_fields=["attempts", "state", "reason_code", "reason_detail", "problems", "attempt_log"]
     )
     log.info(
-        "creation.rejected", creation=creation.pk, **creation.conversation.names, code=creation.reason_code
+        "creation.rejected",
+        creation=creation.pk,
+        **creation.conversation.log_fields,
+        code=creation.reason_code,
     )
 
 
@@ -343,7 +346,7 @@ def _save_created_ticket(creation: TicketCreation, itop_ticket: ItopObject) -> N
             )
         # Messages that came between the submission and now were not delivered to this ticket.
         deliver_since(link, creation.created_at - MAX_PAYLOAD_AGE)
-    log.info("ticket.created", ticket=ticket.ref, **conversation.names)
+    log.info("ticket.created", ticket=ticket.ref, **conversation.log_fields)
 
 
 def _save_link(creation: TicketCreation, ticket: Ticket) -> TicketLink:

@@ -215,7 +215,7 @@ def _adopt(
     """Create the links, and deliver the messages that the PHP extension did not get."""
     workspace = cached.workspace
     conversation = Conversation.objects.find_or_create(workspace, cached.conversation_id)
-    Participant.objects.note(conversation, changes.contact_ids)
+    Participant.objects.record(conversation, changes.contact_ids)
     # Events may have been skipped between the first reading and this transaction.
     unlinked = unlinked | _unlinked_events(cached, exclude=unlinked)
     beginning = _find_beginning(cached, changes, unlinked)
@@ -234,7 +234,7 @@ def _adopt(
             },
         )
         if is_new:
-            log.info("link.adopted", ticket=ticket.ref, **conversation.names)
+            log.info("link.adopted", ticket=ticket.ref, **conversation.log_fields)
             deliver_since(link, beginning.received_since)
 
 

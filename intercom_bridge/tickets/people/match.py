@@ -186,7 +186,7 @@ def _replaced_contact(context: PanelContext) -> str:
         return ""
     if request.conversation.contact_ids != (request.contact.id,):
         # Stored, because no merge may be inferred later if the conversation had several contacts at the same time.
-        Participant.objects.note(conversation, request.conversation.contact_ids)
+        Participant.objects.record(conversation, request.conversation.contact_ids)
         return ""
     participants = Participant.objects.filter(conversation=conversation)
     earlier = participants.exclude(contact_id=request.contact.id[:64]).values("contact_id")

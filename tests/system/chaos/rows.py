@@ -55,7 +55,7 @@ def _link(workspace: Any, links: dict[str, list[tuple[int, str]]], contacts: dic
 
     for conversation_id, tickets in links.items():
         conversation = Conversation.objects.create(workspace=workspace, conversation_id=conversation_id)
-        Participant.objects.note(conversation, [contacts.get(conversation_id, "")])
+        Participant.objects.record(conversation, [contacts.get(conversation_id, "")])
         for object_id, ref in tickets:
             ticket, _new = Ticket.objects.get_or_create(
                 itop=workspace.itop, ticket_class="UserRequest", object_id=object_id, defaults={"ref": ref}
