@@ -80,9 +80,10 @@ def stored_form(context: PanelContext) -> dict[str, Any]:
 
 def search_query(context: PanelContext, click: Click) -> str:
     """Return the text that was just entered into the search field, or else the text of the previous search."""
+    # Only a click on the field's own button searches for the entered text. Other clicks keep the previous search.
     entered = context.request.input_values.get(FIND) if str(click) == FIND else None
     stored = context.request.stored_data if entered is None else {"query": entered}
-    # Both are untrusted. BackLink checks the text and its length.
+    # Both texts are untrusted. BackLink cleans and shortens them.
     return BackLink.parse(stored).query
 
 
@@ -152,7 +153,7 @@ def cached_ticket(context: PanelContext, click: Click, error: PanelError) -> Can
 
 
 def _with_notice(screen: Canvas, tickets: TicketList, click: Click, error: PanelError) -> Canvas:
-    """Add to a screen that displays cached tickets: below its title, their age; above its button Back, Retry."""
+    """Add the age of the cached tickets below the screen's title, and the button Retry above its button Back."""
     notice = muted(explain_cached(error, format_time(tickets.fetched_at)))
     title, *rest, back = screen.components
     return replace(screen, components=(title, notice, *rest, retry_button(str(click)), back))
@@ -408,6 +409,7 @@ def _show_rejected(context: PanelContext, creation: TicketCreation) -> Canvas:
         values=creation.values,
         seen_creation_id=newest_creation_id(context),
         duplicates_shown=True,
+        # Set if the teammate chose not to copy the conversation so far.
         copies_conversation=not creation.since_part_at,
     )
     problem = "" if creation.problems else creation.reason_detail
@@ -428,7 +430,8 @@ def _form_with_problems(
     """
     problems = rejected.problems if rejected else []
     other_problems = [row for row in problems if not _is_caller_missing(context, row)]
-    if rejected and len(other_problems) < len(problems):
+    was_caller_missing = len(other_problems) < len(problems)
+    if rejected and was_caller_missing:
         caller = find_caller(context).person
         if caller.id == rejected.caller_id:
             caller = _look_up_caller_again(context, caller)
@@ -446,12 +449,13 @@ def _is_caller_missing(context: PanelContext, problem: dict[str, Any]) -> bool:
 def _look_up_caller_again(context: PanelContext, deleted: Person) -> Person:
     """Ask iTop who the caller is, without the cache. Raise PersonNotResolvedError that names the deleted person."""
     match.expire_match(context)
-    # Results of this request that are based on the deleted person.
+    # The memo holds results of this request that are based on the deleted person.
     context.memo.clear()
     try:
         return find_caller(context).person
     except PersonNotResolvedError as error:
         if error.failure is MatchFailure.GONE:
+            # The deleted person was a teammate's choice. The error already names person and teammate.
             raise
         raise PersonNotResolvedError(
             MatchFailure.GONE, name=deleted.name, email=error.email, candidates=error.candidates
@@ -475,6 +479,7 @@ def _find_duplicates(context: PanelContext, form: Form) -> list[TicketRow]:
 def _show_other_creation(context: PanelContext, form: Form, creation: TicketCreation) -> Canvas:
     """Return the screen about a ticket that another form has created in this conversation."""
     if creation.ticket is None:
+        # The bridge no longer stores the ticket.
         return errors.ticket_not_found({})
     form = replace(form, seen_creation_id=creation.pk, duplicates_shown=True)
     return created_by_colleague(context, form, creation, creation.ticket)

@@ -35,7 +35,7 @@ class Click:
         return self.arguments[position] if position < len(self.arguments) else ""
 
     def number(self, position: int, default: int = 0) -> int:
-        """Return an argument as an integer of 0 or more, or `default` if it is not one that fits into 64 bits."""
+        """Return an argument as an integer of 0 or more; `default` if it is no such number or exceeds 64 bits."""
         text = self.argument(position)
         is_number = text.isascii() and text.isdigit() and len(text) < 19
         return int(text) if is_number else default

@@ -55,6 +55,7 @@ def shorten_to_line(text: str, width: int) -> str:
 
 
 _URL = re.compile(r"https?://[^\s<>]+", re.IGNORECASE)
+# These match the positions between two characters that would form markup together.
 _MARKUP_IN_URL = re.compile(r"(?<=\*)(?=\*)|(?<=\])(?=\()")
 _MARKUP = re.compile(r"(?<=\*)(?=\*)|(?<=\])(?=\()|(?<=_)(?=_)|(?<=`)(?=`)")
 
@@ -120,7 +121,7 @@ class Element:
                 raise _limit_error(self, "id contains control characters")
 
     def to_json(self) -> Json:
-        """Return Canvas Kit's JSON. Properties that are "", False or None are left out: these are its defaults."""
+        """Return the JSON. Properties that are "", False or None are left out: these are Canvas Kit's defaults."""
         properties = {item.name: self._property(item.name) for item in fields(self)}  # type: ignore[arg-type]
         present = {name: value for name, value in properties.items() if value not in ("", False, None)}
         return {"type": self.TYPE} | present
@@ -226,6 +227,7 @@ class Text(Component):
     def estimated_height(self) -> int:
         margin = 4 if self.bottom_margin == "none" else 16
         if self.style == "header":
+            # The letters of a header are larger.
             return 24 * _count_lines(self.text, LINE_WIDTH - 4) + margin
         return LINE_HEIGHT * _count_lines(self.text) + margin
 
@@ -385,7 +387,7 @@ class List(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class Field(Element):
-    """A row of a data table: a name and its value. A blank value becomes a dash, because Canvas Kit requires one."""
+    """A row of a data table: a name and its value. Canvas Kit requires a value, so a dash replaces a blank one."""
 
     TYPE = "field-value"
     REQUIRED = ("field",)
@@ -395,7 +397,7 @@ class Field(Element):
     value: str
 
     def to_json(self) -> Json:
-        # The JSON of Element lacks a blank value.
+        # Element.to_json leaves a blank value out.
         return {"value": NO_VALUE} | super().to_json()
 
 

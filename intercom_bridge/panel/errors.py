@@ -13,7 +13,7 @@ from itop_client.errors import ProblemKind
 from .components import escape_markdown, shorten
 
 MAX_DETAIL_LENGTH = 300
-# In TicketCreation.problems, `kind` is a ProblemKind, or this: iTop's data model lacks the attribute.
+# In TicketCreation.problems, `kind` is a ProblemKind, a ReasonCode, or this: iTop's data model lacks the attribute.
 UNKNOWN_ATTRIBUTE = "unknown_attribute"
 
 PanelError = RemoteError | SecretDecryptionError
@@ -74,7 +74,7 @@ def explain_problem(problem: Mapping[str, Any]) -> str:
         ProblemKind.INVALID_DATE: _("iTop cannot read this date."),
         ProblemKind.INVALID_FORMAT: _("iTop cannot read this value: the format is wrong."),
         UNKNOWN_ATTRIBUTE: _(
-            "This iTop has no such attribute. An admin can remove it from the ticket profile."
+            "This field does not exist in iTop. An admin can remove it from the ticket profile."
         ),
     }
     return texts.get(problem["kind"]) or str(problem["detail"])

@@ -130,7 +130,7 @@ def _why_not_in_form(code: str, ticket_class: TicketClass) -> str:
     """Return why an attribute cannot be in the create form; "" if it can."""
     attribute = ticket_class.attributes.get(code)
     if attribute is None:
-        return f"{ticket_class.name} has no such attribute."
+        return f"the class {ticket_class.name} does not have this attribute."
     if attribute.kind in NOT_EDITABLE:
         return "this type cannot be entered in a form."
     return "iTop fills it in for a new ticket, so it is left out." if attribute.is_read_only else ""

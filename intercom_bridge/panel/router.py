@@ -115,7 +115,8 @@ ROUTES: dict[str, Route] = {
     "forget-left-out": Route(handler=actions.discard_left_out, mutates=True),
     "create": Route(handler=actions.open_form),
     "follow-up": Route(handler=actions.open_follow_up_form),
-    # An option was chosen in a single-select of the create form. The click is the id of the field.
+    # The create form. After an internal error, "Back to the form" is offered instead of Retry, hence `resubmits`.
+    # "field": an option was chosen in a single-select of the form. The click is the id of the single-select.
     "field": Route(handler=actions.show_form, resubmits=True),
     "form:show": Route(handler=actions.show_form, resubmits=True),
     "form:pick": Route(handler=actions.list_choices, resubmits=True),
@@ -182,7 +183,7 @@ def _click(request: CanvasRequest, *, submitted: bool) -> Click:
 
 
 def _route_name(click: Click) -> str:
-    """Return the click's key in ROUTES, or "" for an unknown click."""
+    """Return the click's key in ROUTES, or "" for an unknown click. A click without an id leads to the first screen."""
     verb = click.verb or "home"
     names = (f"{verb}:{click.argument(0)}", verb)
     return next((name for name in names if name in ROUTES), "")
@@ -214,7 +215,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
         canvas = _with_kept_state(context, click, result)
         form = canvas.stored_data.get("form")
         if submitted and form != state_for_retry.get("form"):
-            # The handler has changed the form: it applied a choice, or added errors after iTop rejected the form.
+            # The handler has changed the form: it applied a choice, or gave the form a new key after iTop rejected it.
             _save_draft(context, click, form)
         return canvas
     except Exception as error:  # noqa: BLE001 - every exception gets a screen

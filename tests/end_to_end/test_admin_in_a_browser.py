@@ -161,7 +161,9 @@ def test_a_profile_is_previewed_before_it_is_saved(admin: Any, workspace: Worksp
     preview.get_by_role("button", name="Preview").click()
     form = preview.locator(".bridge-screen[data-drawn=true]").nth(1)
     form.get_by_text("Impact").first.wait_for()
-    preview.get_by_text("nonsense, in the form: UserRequest has no such attribute.").wait_for()
+    preview.get_by_text(
+        "nonsense, in the form: the class UserRequest does not have this attribute."
+    ).wait_for()
     home = preview.locator(".bridge-screen[data-drawn=true]").first
     assert "Alice Martin" in home.inner_text()
     # What the page itself finds wrong with a canvas: nothing.

@@ -109,7 +109,7 @@ def test_a_form_attribute_missing_in_itop_is_reported_in_its_position(
 ) -> None:
     ask_for(workspace, "cost_centre")
     teammate.open().click(FORM).click(CREATE, **{"Cost centre": "4711"})
-    assert error_after(teammate, "Cost centre").startswith("This iTop has no such attribute.")
+    assert error_after(teammate, "Cost centre").startswith("This field does not exist in iTop.")
     teammate.click(CREATE, **{"Cost centre": ""})
     assert "created" in teammate.text
 
@@ -119,7 +119,7 @@ def test_a_default_for_a_missing_attribute_is_reported_without_a_field(
 ) -> None:
     ask_for(workspace, defaults={"cost_centre": "4711"})
     teammate.open().click(FORM).click(CREATE)
-    assert "Cost centre: This iTop has no such attribute." in teammate.text
+    assert "Cost centre: This field does not exist in iTop." in teammate.text
     assert [field["label"] for field in teammate.fields()] == [
         "Title *",
         "Description *",

@@ -159,7 +159,10 @@ def test_a_pause_and_what_it_left_out_are_separate_lines(
     linked.open()
     line = next(entry for entry in items(linked) if entry["id"] == "sync")
     assert line["title"] == "Sync paused"
-    assert (line["subtitle"], line["tertiary_text"]) == ("New messages are not copied", "2 left out so far")
+    assert (line["subtitle"], line["tertiary_text"]) == (
+        "New messages are not copied",
+        "2 messages left out so far",
+    )
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_while_itop_is_away_the_first_screen_counts_waiting_messages(
     assert process_batch()
     teammate.open()
     # A notice for an admin leaves no space for more.
-    assert "2 waiting" in teammate.text or "admin must" in teammate.text
+    assert "2 messages waiting" in teammate.text or "admin must" in teammate.text
     assert "Acme Corp" in teammate.text and "Not this person?" not in teammate.text
 
 

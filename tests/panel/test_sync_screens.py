@@ -113,7 +113,7 @@ def test_messages_during_a_pause_are_counted_and_not_offered(
     say(client, 50, 51)
     work()
     linked.open()
-    assert "Sync paused" in linked.text and "2 left out" in linked.text
+    assert "Sync paused" in linked.text and "2 messages left out" in linked.text
     assert not linked.offers("Copy them now")
 
 
@@ -122,7 +122,7 @@ def test_skipped_messages_can_be_written_later_once_in_order(
 ) -> None:
     left_out(client, linked, work, 3)
     linked.click("Copy them now")
-    assert "3 waiting" in linked.text and not linked.offers("Copy them now")
+    assert "3 messages waiting" in linked.text and not linked.offers("Copy them now")
     linked.again()
     work()
     assert new_entries(itop) == ["<p>50</p>", "<p>51</p>", "<p>52</p>"]
@@ -209,7 +209,7 @@ def test_retried_messages_are_written(linked: Teammate, itop: Itop, work: Work) 
     failed()
     Delivery.objects.update(reason_code="rejected")
     linked.open().click("Try again")
-    assert "2 waiting" in linked.text and not linked.offers("Try again")
+    assert "2 messages waiting" in linked.text and not linked.offers("Try again")
     assert set(Delivery.objects.values_list("state", "solo_failures")) == {("waiting", 0)}
     work()
     assert new_entries(itop) == ["<p>failed 0</p>", "<p>failed 1</p>"]
@@ -370,7 +370,7 @@ def test_the_sync_page_explains_waiting_messages(
     work()
     itop.faults.away = False
     linked.open()
-    assert "1 waiting" in linked.text
+    assert "1 message waiting" in linked.text
     TicketLink.objects.get().ticket.itop.refresh_from_db()
     linked.click("Sync on")
     assert "0 of 1 message in R-000008, 1 waiting" in linked.text

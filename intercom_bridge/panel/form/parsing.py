@@ -36,9 +36,9 @@ class InvalidInputError(ValueError):
 def to_itop(  # noqa: PLR0911 - one per kind
     attribute: Attribute, typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo
 ) -> str:
-    """Return what a person typed in iTop's format, or "" for blank input. Raise InvalidInputError.
+    """Convert what a person typed to iTop's format. Return "" for blank input. Raise InvalidInputError.
 
-    A time is typed in `zone` and returned in `itop_zone`.
+    A time is converted from `zone` to `itop_zone`.
     """
     typed = typed.strip()
     if not typed:
@@ -82,7 +82,7 @@ def example(attribute: Attribute) -> str:
 
 
 def _check_length(attribute: Attribute, typed: str, value: str) -> str:
-    """Return `value`, which is what was typed in iTop's format. Raise InvalidInputError if it is too long.
+    """Return `value`, the typed text after its conversion to iTop's format. Raise InvalidInputError if it is too long.
 
     iTop limits the number of characters, and in HTML it counts those of the tags, too. iTop's database limits the
     number of bytes of a long text.
@@ -143,7 +143,7 @@ def _parse_date(typed: str) -> str:
 
 
 def _parse_datetime(typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
-    """Return a time typed in `zone` in iTop's format and zone. Seconds may be left out."""
+    """Convert a time that was typed in `zone` to iTop's format and zone. The typed time may lack seconds."""
     error = InvalidInputError(
         _("Enter a date and time like %(example)s.") % {"example": EXAMPLES[Kind.DATETIME]}
     )

@@ -259,7 +259,7 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         Field(field=_("Waiting"), value=str(waiting)),
         Field(field=_("Not sent"), value=str(len(failures))),
     ]
-    # A conversation with "replaces" got the message after all, instead of a conversation where it failed.
+    # An entry with "replaces" was left out at first, until the message in the customer's other conversation failed.
     if left_out := sum("replaces" not in entry for entry in broadcast.left_out):
         table.append(Field(field=_("Left out"), value=str(left_out)))
     # The body of a message is erased after the retention time.

@@ -87,7 +87,7 @@ def create_form(
     # A ticket that is opened from this screen leads back to it.
     stored = form.to_stored() | BackLink(target=FORM).to_stored()
     if is_caller_new:
-        # The button "Not this person?" leads back to it, too.
+        # The button "Not this person?" leads to the person picker, which then leads back to this screen.
         stored |= PickerState(click_after_choice=Click.parse(FORM)).to_stored()
     return screen(
         subtitle(_("New ticket")),
@@ -189,7 +189,10 @@ def _caller_text(caller: Caller) -> str:
 
 
 def _announcement(context: PanelContext) -> Text | None:
-    """Return the notice that the customer will get a message, or None if the bridge sends none."""
+    """Return the notice that the customer will get a message, or None if the bridge sends none.
+
+    The message needs an author, so the bridge sends none if Intercom did not name the teammate.
+    """
     if not context.workspace.announce_tickets or not context.request.admin.id:
         return None
     return muted(_("The customer will get a message about the ticket."))
@@ -368,6 +371,7 @@ class _FieldView:
     def _page_item(self, choices: ChoiceList) -> Item:
         """Return the item that leads to the page with the choices, and shows the current choice."""
         chosen = choices.label_of(self.value)
+        # An incomplete list may lack the chosen option.
         if self.value and not chosen and not choices.is_complete:
             choice = self.form.choice_with_id(self.field, self.value, self.context, self.person)
             chosen = choice.label if choice else ""

@@ -280,7 +280,10 @@ class HomeScreen:
         return [item(NEWS, shorten_to_line(join_facts(title, ref), LINE_WIDTH))] if is_entry else []
 
     def _all_closed_warning(self, level: Level) -> list[Component]:
-        """Return a warning and the button for a follow-up ticket if all linked tickets are closed, else nothing."""
+        """Return a warning and the button for a follow-up ticket if all linked tickets are closed, else nothing.
+
+        Return nothing while iTop does not respond, or if another conversation gets the new messages after a merge.
+        """
         newest = self._newest_if_all_closed()
         if newest is None or level is Level.HIDDEN or self.notice or self.is_merged_away:
             return []
@@ -334,7 +337,7 @@ class HomeScreen:
         if status is None:
             return []
         if self.is_merged_away or status.failed or status.files.failed:
-            # "Sync on" would contradict the failure at the top of the screen.
+            # "Sync on" would contradict the failure or the merge that the screen reports.
             title = _("Sync status")
         elif status.on:
             title = _("Sync on")
@@ -356,14 +359,16 @@ class HomeScreen:
         is_left_out_hidden = levels["left_out"] is Level.HIDDEN
         facts = self._sync_problems(status, levels) if levels["sync"] < Level.MINIMUM else []
         if status.failed and is_failure_hidden:
-            facts.append(_("%(count)d could not be copied") % {"count": status.failed})
+            facts.append(failed_text(status, max_reason_length=0))
         if status.files.waiting or (status.files.failed and is_failure_hidden):
             facts.append(files_text(status.files))
         if status.left_out and status.on and is_left_out_hidden:
-            text = ngettext("%(count)d left out", "%(count)d left out", status.left_out)
+            text = ngettext("%(count)d message left out", "%(count)d messages left out", status.left_out)
             facts.append(text % {"count": status.left_out})
         if status.left_out and not status.on:
-            text = ngettext("%(count)d left out so far", "%(count)d left out so far", status.left_out)
+            text = ngettext(
+                "%(count)d message left out so far", "%(count)d messages left out so far", status.left_out
+            )
             facts.append(text % {"count": status.left_out})
         return facts
 
@@ -389,7 +394,8 @@ class HomeScreen:
             )
             texts.append(text % {"count": len(status.paused)})
         if status.waiting:
-            texts.append(_("%(count)d waiting") % {"count": status.waiting})
+            text = ngettext("%(count)d message waiting", "%(count)d messages waiting", status.waiting)
+            texts.append(text % {"count": status.waiting})
         if self.news is not None and self.news.problem:
             texts.append(checked_text(self.news))
         return texts
@@ -423,7 +429,10 @@ class HomeScreen:
         return [Text(text=left_out_text(self.status.left_out), bottom_margin="none"), *buttons]
 
     def _pause_or_resume_button(self, levels: Levels) -> list[Component]:
-        """Return the button Pause sync or Resume sync. It may be left out, because the sync page has it, too."""
+        """Return the button Pause sync or Resume sync. If space is short, it is only on the sync page.
+
+        A conversation that was merged into another one has no such button: it gets no new messages.
+        """
         if self.status is None or self.is_merged_away:
             return []
         level = levels["pause_button"] if self.status.on else levels["resume_button"]

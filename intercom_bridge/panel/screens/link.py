@@ -61,6 +61,7 @@ def link_screen(context: PanelContext, click: Click) -> Canvas:
         if preview.row.is_of_other_organization and not is_linked and not is_confirmed:
             return _other_organization_warning(context, preview.row)
         other_conversations = find_other_conversations(context, ticket_class, ticket_id)
+        # `backfill` is None if Intercom did not return the conversation.
         may_have_messages = preview.backfill is None or bool(preview.backfill.entries)
         if not is_linked and (other_conversations or may_have_messages):
             return _question(context, preview, other_conversations, click)
@@ -155,6 +156,7 @@ def _copy_choice(
         components = [
             paragraph(_("Intercom did not return the conversation, so its messages are not counted here."))
         ]
+        # If the workspace copies no files, their number is known: 0.
         files = FilesToCopy(is_count_known=not workspace.copies_files)
         label = _("Link and copy the messages so far")
     elif preview.backfill.entries:

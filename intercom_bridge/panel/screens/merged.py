@@ -83,6 +83,7 @@ def links_moved_here(context: PanelContext, source_pk: int) -> Canvas:
     try:
         tickets = move_links_here(context, source_pk)
     except NotMergedError:
+        # A colleague may have moved the links already. The screen shows what is left to move.
         return merge_screen(context)
     return _moved(tickets, _("The tickets are now linked to this conversation."))
 

@@ -198,7 +198,7 @@ def done_button(context: PanelContext) -> Button:
 def no_message_button(context: PanelContext) -> Button | None:
     """Return the button that creates the ticket without a message to the customer.
 
-    Return None if the bridge sends no message anyway.
+    Return None if the bridge sends none anyway: an admin has turned it off, or Intercom did not name the teammate.
     """
     if not context.workspace.announce_tickets or not context.request.admin.id:
         return None
@@ -260,7 +260,7 @@ def page_number(page: int, pages: int) -> Text | None:
 
 
 def pager(page_id: Callable[[int], str], page: int, pages: int) -> list[Component]:
-    """Return the buttons to the previous and the next page, if they exist. `page_id` returns the click to a page."""
+    """Return the buttons to the previous and the next page, if they exist. `page_id` returns the click for a page."""
     labels = {page - 1: _("Previous"), page + 1: _("Next")}
     return [link_button(page_id(number), label) for number, label in labels.items() if 1 <= number <= pages]
 

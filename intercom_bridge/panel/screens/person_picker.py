@@ -31,7 +31,7 @@ from intercom_bridge.panel.form.form import Form
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_links
 from intercom_bridge.tickets.errors import MatchFailure, PersonNotResolvedError
-from intercom_bridge.tickets.people.caller import UNKNOWN, can_create_for
+from intercom_bridge.tickets.people.caller import NO_PERSON_FAILURES, can_create_for
 from intercom_bridge.tickets.people.candidates import Candidates, search_people, suggest_people
 from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.match import MAX_CANDIDATES, picks_of
@@ -95,8 +95,8 @@ class PickerState:
 def unresolved_person(context: PanelContext, error: PersonNotResolvedError, click: Click) -> Canvas:
     """Return the person picker instead of the clicked screen, which cannot be displayed without the person.
 
-    After the choice, the clicked screen is displayed. If the click was made in the person picker itself, this is the
-    screen that the picker has replaced.
+    After the choice, the clicked screen is displayed. After a click in the person picker itself, it is the screen that
+    the picker had replaced.
     """
     if not context.request.contact.id:
         return _no_contact()
@@ -136,7 +136,7 @@ def _buttons_below_search(context: PanelContext, error: PersonNotResolvedError) 
             components.append(link_button(SYNC, _("Sync status")))
         components.append(button(click_id("create"), _("Create a ticket")))
     contact = context.request.contact
-    if error.failure in UNKNOWN and context.profile.show_open_in_backoffice_button:
+    if error.failure in NO_PERSON_FAILURES and context.profile.show_open_in_backoffice_button:
         url = context.itop.new_person_url(contact.name[:MAX_PREFILLED_LENGTH], contact.email)
         label = _("Create the person in iTop")
         components.append(Button(id="new-person", label=label, style="link", action=OpenUrl(url)))
@@ -277,11 +277,12 @@ def _failure_texts(context: PanelContext, error: PersonNotResolvedError) -> tupl
 
 
 def _invalid_person_text(context: PanelContext, error: PersonNotResolvedError) -> str:
-    """Return what is wrong with a person: chosen now, used in a rejected ticket, or chosen earlier by a teammate."""
+    """Return what is wrong with the person whom a teammate chose, or who was the caller of a rejected ticket."""
     name = safe_name(error.name, MAX_NAME_LENGTH)
     if error.failure is MatchFailure.OUTSIDE:
         return _("The chosen person is outside the scope of this workspace.")
     if error.picked_at is not None:
+        # An earlier choice.
         text = _("%(teammate)s chose %(person)s on %(moment)s, but this person no longer exists in iTop.")
         return text % {
             "teammate": safe_name(error.picked_by, MAX_NAME_LENGTH) or _("A teammate"),
@@ -289,6 +290,7 @@ def _invalid_person_text(context: PanelContext, error: PersonNotResolvedError) -
             "moment": format_time(timezone.localtime(error.picked_at, context.workspace.zone)),
         }
     if error.name:
+        # The caller of a rejected ticket.
         return _("%(person)s no longer exists in iTop. No ticket was created.") % {"person": name}
     return _("The chosen person no longer exists in iTop. Nothing was changed.")
 

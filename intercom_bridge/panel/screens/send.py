@@ -91,6 +91,7 @@ def sent_screen(context: PanelContext, answer: Answer, message: OutgoingMessage,
 def _file_texts(context: PanelContext, answer: Answer) -> list[Text]:
     """Return texts about which files of the answer go to the customer, and which do not."""
     files = files_of_answer(context, answer)
+    # The bridge may not know the names of the files yet.
     if files.sent_names:
         sent = ngettext(
             "%(count)d file goes with the message: %(names)s",

@@ -64,7 +64,7 @@ from .ticket_list import link_text
 # Lengths are in characters. The Inbox cuts longer values in a table, so those become paragraphs.
 MAX_TABLE_VALUE_LENGTH = 60
 MAX_PARAGRAPH_LENGTH = 1500
-# Of all paragraphs together: a canvas holds 64 KB, and a character takes up to seven bytes.
+# Of all paragraphs together: a canvas holds 64 KB, and most characters take at most seven bytes.
 MAX_PARAGRAPHS_LENGTH = 4500
 MAX_TITLE_LENGTH = 255
 MAX_ENTRY_LENGTH = 300
@@ -275,7 +275,7 @@ def _entry_text(context: PanelContext, entry: LogEntry) -> str:
 
 
 def _buttons(context: PanelContext, row: TicketRow) -> list[Button]:
-    """Return the buttons for what a teammate can do with the ticket. For a ticket to be linked, Link comes first."""
+    """Return the buttons for what a teammate can do with the ticket. If it is not linked yet, Link comes first."""
     in_itop = open_in_itop_button(context, context.itop.backoffice_url(row.ticket_class, row.id))
     open_buttons = [in_itop] if in_itop else []
     if row.is_linked:
@@ -317,6 +317,7 @@ def ticket_text_screen(context: PanelContext, click: Click) -> Canvas:
     text = attribute_text(context, code, dict(details.attributes).get(code, ""))
     pages = list(_split_into_pages(text))
     if not pages:
+        # The attribute is empty now, or the panel does not display it any more.
         return unknown_action({})
     page = min(max(click.number(3), 1), len(pages))
     return screen(

@@ -103,7 +103,7 @@ def link_text(*, is_linked: bool, others: int) -> str:
 def _list_screen(  # noqa: PLR0913 - the parts of the screen
     context: PanelContext, *, verb: str, title: str, rows: list[TicketRow], page: int, hint: str = ""
 ) -> Canvas:
-    """Return a page of a list. `verb` is that of the clicks that lead to the list's pages."""
+    """Return a page of a list. `verb` is the verb of the clicks that lead to the list's pages."""
     rows_on_page, page, pages = page_of(rows, page)
     return screen(
         title,

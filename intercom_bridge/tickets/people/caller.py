@@ -12,7 +12,7 @@ from .match import find_person, get_person
 from .person import Person
 
 # The failures which mean that iTop has no Person for the contact.
-UNKNOWN = (MatchFailure.UNKNOWN, MatchFailure.NOTHING_TO_GO_BY, MatchFailure.GONE)
+NO_PERSON_FAILURES = (MatchFailure.UNKNOWN, MatchFailure.NOTHING_TO_GO_BY, MatchFailure.GONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def can_create_for(context: PanelContext, error: PersonNotResolvedError) -> bool
 
     `error` says why the contact's Person was not found.
     """
-    return bool(context.workspace.default_caller_id) and error.failure in UNKNOWN
+    return bool(context.workspace.default_caller_id) and error.failure in NO_PERSON_FAILURES
 
 
 def find_default_caller(context: PanelContext) -> Person | None:
