@@ -187,8 +187,8 @@ class Story:
         panel.press("Link to this conversation")
         self._step(f"{COLLEAGUE} finds it in the list of open tickets and clicks “Link to this conversation”")
         self._show(panel)
-        panel.press("Link from now on")
-        self._step(f"{COLLEAGUE} clicks “Link from now on”: earlier messages are not copied")
+        panel.press("Link without earlier messages")
+        self._step(f"{COLLEAGUE} clicks “Link without earlier messages”")
         self._show(panel)
         if ref not in panel.headline:
             raise DemoError(f"Ticket {ref} was not linked. The panel shows:\n{panel}")

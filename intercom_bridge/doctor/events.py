@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from intercom_bridge.intercom.client import IntercomClient, IntercomError
-from intercom_bridge.models import Conversation, EventKind, ItopPoll, TicketSnapshot, Workspace
+from intercom_bridge.models import Conversation, EventKind, ItopPoll, Ticket, TicketSnapshot, Workspace
 from intercom_bridge.models.event_rules import Action, rules_of
 from intercom_bridge.models.reason import reason_label
 from itop_client import ItopObject, ItopPermissionError, ItopRejectedError, quote
@@ -136,7 +136,12 @@ def _examine_polling(probe: Probe) -> Finding:
             f"polling for changes is late, last poll: {last}",
             "Check that a worker runs, and read its log. Nothing is lost: the next poll finds all changes.",
         )
-    return check.ok(f"is polled for changes of {_tickets(count)}")
+    text = f"is polled for changes of {_tickets(count)}"
+    gone = Ticket.objects.filter(itop=probe.itop, links__isnull=False, gone_at__isnull=False).distinct()
+    refs = ", ".join(gone.order_by("-gone_at", "-pk").values_list("ref", flat=True)[:MAX_LISTED])
+    if refs:
+        text += f"; iTop no longer returns {_tickets(gone.count())}: {refs}"
+    return check.ok(text)
 
 
 def _tickets(count: int) -> str:

@@ -112,7 +112,8 @@ def _examine_time_zone(probe: Probe) -> Iterator[Finding]:
     recorded_at = _recorded_at(probe, delivery) if delivery else None
     if delivery is None or delivery.written_at is None or recorded_at is None:
         yield check.ok(
-            f"is assumed to be in {probe.itop.time_zone}; this can be checked after the first message"
+            f"is assumed to be in {probe.itop.time_zone}; this can be checked when iTop's history, if the account may "
+            "read it, contains a message"
         )
         return
     written_at = delivery.written_at.astimezone(probe.itop.zone).replace(tzinfo=None)

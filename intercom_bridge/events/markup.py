@@ -13,7 +13,7 @@ from __future__ import annotations
 import html
 import re
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.utils.translation import gettext as _
 
@@ -24,6 +24,7 @@ from intercom_bridge.intercom.html import (
     escape,
     is_visible,
     media_label,
+    to_text,
     trim,
     visible_element,
 )
@@ -65,11 +66,13 @@ def to_intercom(
 ) -> str:
     """Return iTop's HTML as HTML for Intercom, "" if nothing would be visible.
 
-    Mentions and [[Class:id]] become links to iTop's back office, but only labels if `for_customer`. With `only_person`,
-    which is the id of a Person, mentions of all other persons become “a colleague”: this hides agents' names.
+    Mentions and [[Class:id]] become links to iTop's back office. If `for_customer`, all links to the back office become
+    labels. With `only_person`, which is the id of a Person, mentions of all other persons become “a colleague”: this
+    hides agents' names.
     """
     text, is_cut = _within_limit(markup)
-    blocks = _IntercomRenderer(None if for_customer else itop, only_person).blocks(parse(text))
+    renderer = _IntercomRenderer(itop, for_customer=for_customer, only_person=only_person)
+    blocks = renderer.blocks(parse(text))
     kept: list[str] = []
     length_left = min(max_length, MAX_LENGTH)
     for block in blocks:
@@ -85,6 +88,15 @@ def to_intercom(
     if is_cut:
         kept.append(f"<p>[{escape(_('The rest of this text is in iTop.'))}]</p>")
     return "".join(kept)
+
+
+def to_plain_text(markup: str, itop: ItopInstance) -> str:
+    """Return iTop's HTML as plain text for teammates.
+
+    Of a link to one of iTop's own pages, only the label is kept, because these addresses are long and say nothing.
+    Of an image, only the name is kept, because its address is secret.
+    """
+    return to_text(to_intercom(markup, itop), hidden_url=f"{itop.url}/")
 
 
 def _within_limit(markup: str) -> tuple[str, bool]:
@@ -104,11 +116,10 @@ def _within_limit(markup: str) -> tuple[str, bool]:
 
 
 class _IntercomRenderer(HtmlRenderer):
-    """Renders iTop's HTML for Intercom, without links to iTop's back office if `itop` is None."""
-
-    def __init__(self, itop: ItopInstance | None, only_person: int | None) -> None:
+    def __init__(self, itop: ItopInstance, *, for_customer: bool, only_person: int | None) -> None:
         super().__init__()
         self._itop = itop
+        self._for_customer = for_customer
         self._only_person = only_person
         self._is_preformatted = False
 
@@ -144,7 +155,7 @@ class _IntercomRenderer(HtmlRenderer):
         shown = _escape_without_image_urls(label or f"{class_name} {object_id}")
         # A mention's attributes may contain anything.
         is_valid = _CLASS_NAME.fullmatch(class_name) and _OBJECT_ID.fullmatch(object_id)
-        if self._itop is None or not is_valid:
+        if self._for_customer or not is_valid:
             return shown
         url = self._itop.backoffice_url(class_name, int(object_id))
         return f'<a href="{html.escape(url)}">{shown}</a>'
@@ -152,13 +163,21 @@ class _IntercomRenderer(HtmlRenderer):
     def _link(self, node: Element, content: str) -> str:
         """Return an `a` element as a link, or only its label if the link must not be sent."""
         label = html.unescape(_TAG.sub("", content))
-        if node.attributes.get("data-role") == "object-mention":
-            class_name = node.attributes.get("data-object-class", "")
-            return self._object_link(class_name, node.attributes.get("data-object-id", ""), label)
         url = allowed_url(node.attributes.get("href", ""), _KEPT_URL)
-        if not url or _is_image_of_itop(url):
+        if node.attributes.get("data-role") == "object-mention":
+            object_id = node.attributes.get("data-object-id", "")
+            if not _OBJECT_ID.fullmatch(object_id):
+                # iTop 3.3 writes "@name" here, so the id is only in the address.
+                object_id = _query_value(url, "id")
+            return self._object_link(node.attributes.get("data-object-class", ""), object_id, label)
+        if not url or _is_image_of_itop(url) or (self._for_customer and self._is_back_office(url)):
             return escape(label)
         return f'<a href="{html.escape(url)}">{escape(label)}</a>'
+
+    def _is_back_office(self, url: str) -> bool:
+        """Return whether the URL is a page of iTop's console, and not of a portal, which customers can open."""
+        pages = f"{self._itop.url}/pages/"
+        return url.startswith(pages) and not url.startswith(f"{pages}exec.php")
 
     def _media(self, node: Element) -> str:
         name = " ".join(node.attributes.get("alt", "").split())
@@ -230,6 +249,14 @@ def _escape_without_image_urls(text: str) -> str:
     if _IMAGE_OF_ITOP in unquote(text).casefold():
         text = _WORD.sub(lambda word: f"[{_('Picture')}]" if _is_image_of_itop(word[0]) else word[0], text)
     return escape(text)
+
+
+def _query_value(url: str, name: str) -> str:
+    """Return the value of a parameter in the query of a URL, "" if there is none."""
+    try:
+        return parse_qs(urlsplit(url).query).get(name, [""])[0]
+    except ValueError:
+        return ""
 
 
 def _is_image_of_itop(url: str) -> bool:

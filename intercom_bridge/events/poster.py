@@ -208,6 +208,7 @@ class _Attempt:
         message = self.message
         message.admin_id = author_id
         if part is None:
+            # `_finish` saves the author.
             return
         message.part_id = part.id
         message.save(update_fields=["part_id", "admin_id"])

@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 MAX_PICTURES: Final = 20
 # The beginning of a data: URL with an image.
 _DATA = re.compile(
-    r"data:(?P<type>image/[a-z0-9.+-]{1,60})(?:;[a-z0-9=._-]{1,60})*(?P<base64>;base64)?,", re.IGNORECASE
+    r"data:(?P<type>image/[a-z0-9.+-]{1,60})(?:;[a-z0-9=._-]{1,60})*?(?P<base64>;base64)?,", re.IGNORECASE
 )
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _SECRET = re.compile(r"[0-9A-Za-z]{1,100}", re.ASCII)
@@ -156,11 +156,14 @@ class FileReader(ExitStack):
             return read_inline_image(
                 client, picture.image_id, picture.secret, max_bytes=max_bytes, path=path, deadline=deadline
             )
-        return _decode(picture.data, path, max_bytes)
+        return write_embedded_picture(picture.data, path, max_bytes)
 
 
-def _decode(data: str, path: Path, max_bytes: int) -> AttachmentFile:
-    """Write the content of a data: URL to the path."""
+def write_embedded_picture(data: str, path: Path, max_bytes: int) -> AttachmentFile:
+    """Write the content of a data: URL to the path.
+
+    Raise FileTooLargeError, or FileNotPostedError if the content is not valid base64.
+    """
     prefix = _DATA.match(data)
     encoded = data[prefix.end() :] if prefix else ""
     # Percent-encoding has three characters for a byte, base64 fewer.

@@ -304,7 +304,10 @@ class _Media:
 
     @classmethod
     def of(cls, node: Element) -> _Media | None:
-        """Return the file that the element shows, None if the element has no URL."""
+        """Return the file that the element shows, None if the element has no `src`.
+
+        The file's `url` is "" if the URL is not allowed, or expires because Intercom stores the file.
+        """
         src, alt = node.attributes.get("src", ""), node.attributes.get("alt", "").strip()
         if not src.strip():
             return None
@@ -438,7 +441,7 @@ class HtmlRenderer(_Renderer):
     def _media(self, node: Element) -> str:
         """Return an image, or else a link or a label. If the file has a copy in iTop, show or link the copy."""
         media = _Media.of(node)
-        if not media:  # the element has no URL
+        if not media:  # the element has no `src`
             return escape(node.attributes.get("alt", "").strip())
         label = escape(media.label())
         if link := self._links.get(without_query(node.attributes.get("src", "").strip())):
@@ -590,7 +593,7 @@ class _TextRenderer(_Renderer):
     @staticmethod
     def _media(node: Element) -> str:
         media = _Media.of(node)
-        if not media:  # the element has no URL
+        if not media:  # the element has no `src`
             return node.attributes.get("alt", "").strip()
         if node.tag != "img" or not media.url:
             is_named = media.description not in ("", media.url)

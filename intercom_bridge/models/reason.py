@@ -138,7 +138,8 @@ class ReasonCode(models.TextChoices):
     FILE_TICKET_FULL = (
         "file_ticket_full",
         _(
-            "The ticket's files have reached the workspace's size limit. With more files, iTop would become slow for this ticket."
+            "The ticket's files have reached the workspace's size limit. With more files, iTop would become slow for "
+            "this ticket."
         ),
     )
     FILE_TOO_LARGE_FOR_ITOP = (

@@ -11,7 +11,12 @@ from django.utils import translation
 from intercom_bridge.datamodel import Kind, TicketClass
 from intercom_bridge.models import TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
-from intercom_bridge.tickets.errors import TicketsError
+from intercom_bridge.tickets.errors import (
+    OutOfScopeError,
+    PersonNotResolvedError,
+    TicketNotFoundError,
+    TicketsError,
+)
 from intercom_bridge.tickets.listing import find_ongoing
 from intercom_bridge.tickets.preview import find_sample_person, sample_context
 from itop_client import Deadline, ItopError, OqlError
@@ -100,14 +105,16 @@ def _problem(error: Exception) -> str:
     match error:
         case _NoTicketError():
             return "This person has no ongoing ticket."
-        case TicketsError():
+        case PersonNotResolvedError():
             return "No matching person is in the scope of this workspace."
+        case TicketNotFoundError() | OutOfScopeError():
+            return "iTop did not return a ticket of this person."
         case LimitError():
             return f"Canvas Kit cannot display this: {error}"
         case ItopError():
             return f"iTop could not answer: {error}"
         case _:
-            return str(error)
+            return str(error) or type(error).__name__
 
 
 def _hidden_attributes(profile: TicketProfile, ticket_class: TicketClass) -> Iterator[str]:

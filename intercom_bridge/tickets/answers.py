@@ -11,13 +11,12 @@ from django.db import transaction
 
 from intercom_bridge.events.compare import digest
 from intercom_bridge.events.files import attach_files, files_of_event
-from intercom_bridge.events.markup import to_intercom
+from intercom_bridge.events.markup import to_intercom, to_plain_text
 from intercom_bridge.events.note import html_for_customer
 from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.models import (
     EventKind,
     FileToIntercom,
-    ItopInstance,
     OutgoingMessage,
     Ticket,
     TicketEvent,
@@ -187,21 +186,12 @@ def find_solution(context: PanelContext, ticket_pk: int) -> Answer | None:
     )
 
 
-def plain_text(markup: str, itop: ItopInstance) -> str:
-    """Return iTop's HTML as plain text for teammates.
-
-    The addresses of iTop's own pages are long and say nothing, and those of its images are secret. So of such a link,
-    only the label is kept, and of an image only the name.
-    """
-    return to_text(to_intercom(markup, itop), hidden_url=f"{itop.url}/")
-
-
 def event_text(event: TicketEvent) -> str:
     """Return the text that a change contains, as plain text for teammates."""
     # iTop stores the reason why a ticket is pending as plain text, and all other texts as HTML.
     is_plain_text = event.kind == EventKind.PENDING
     markup = text_to_html(event.content) if is_plain_text else event.content
-    return plain_text(markup, event.ticket.itop)
+    return to_plain_text(markup, event.ticket.itop)
 
 
 def can_send(context: PanelContext) -> bool:

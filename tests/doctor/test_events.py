@@ -9,7 +9,15 @@ import pytest
 from django.utils import timezone
 
 from intercom_bridge.doctor.events import examine_events
-from intercom_bridge.models import EventRules, ItopPoll, Ticket, TicketSnapshot, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    EventRules,
+    ItopPoll,
+    Ticket,
+    TicketLink,
+    TicketSnapshot,
+    Workspace,
+)
 from itop_client import Client, ItopPermissionError
 from sandbox.itop import Itop
 from sandbox.itop.seed import TOKENS
@@ -42,6 +50,20 @@ def test_polling_that_works_is_said_so(workspace: Workspace, snapshot: TicketSna
     now = timezone.now()
     ItopPoll.objects.create(itop=workspace.itop, polled_at=now, succeeded_at=now)
     assert finding("itop.polling") == ("ok", "is polled for changes of 1 linked ticket")
+
+
+def test_linked_tickets_that_itop_no_longer_returns_are_named(
+    workspace: Workspace, snapshot: TicketSnapshot
+) -> None:
+    now = timezone.now()
+    ItopPoll.objects.create(itop=workspace.itop, polled_at=now, succeeded_at=now)
+    conversation = Conversation.objects.find_or_create(workspace, "215472621202701")
+    gone = Ticket.objects.create(
+        itop=workspace.itop, ticket_class="UserRequest", object_id=9, ref="R-000009", gone_at=now
+    )
+    TicketLink.objects.create(ticket=gone, conversation=conversation)
+    text = "is polled for changes of 1 linked ticket; iTop no longer returns 1 linked ticket: R-000009"
+    assert finding("itop.polling") == ("ok", text)
 
 
 def test_polling_that_fails_is_a_failure_that_loses_nothing(

@@ -16,7 +16,11 @@ CREATE, CREATE_ANYWAY = "Create ticket", "Create anyway"
 LOOK_AGAIN = "Check again"
 ONGOING, LINKED = re.compile(r"\d+ open ticket"), re.compile(r"R-\d+ · ")
 FIND, WORDS_TO_FIND = "Find a ticket", "Reference or words of the title"
-LINK, FROM_NOW_ON, LINK_AND_COPY = "Link to this conversation", "Link from now on", "Link and copy"
+LINK, FROM_NOW_ON, LINK_AND_COPY = (
+    "Link to this conversation",
+    "Link without earlier messages",
+    "Link and copy",
+)
 UNLINK, UNDO = "Unlink", "Undo"
 MERGED_IN, MERGED_AWAY = "was merged into this one", "Merged into another conversation"
 MOVE, OTHER_CONVERSATION = re.compile(r"Move the links?"), "ID or URL of the other conversation"

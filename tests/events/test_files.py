@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from intercom_bridge.events import added_files, message_files, poster
 from intercom_bridge.events.files import attach_files, files_of_event
 from intercom_bridge.events.message_files import MIN_FAILED_READS
 from intercom_bridge.events.poll import poll_itop, poll_soon
-from intercom_bridge.files.from_itop import pictures_of
+from intercom_bridge.files.from_itop import pictures_of, write_embedded_picture
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import (
     EventRules,
@@ -487,6 +488,16 @@ def test_a_teammates_message_carries_the_files_of_the_entry(
 def test_a_picture_is_known_by_its_id_and_secret(address: str) -> None:
     (picture,) = pictures_of(f'<figure><img alt="a>b" src="{address}"></figure><p>x</p>')
     assert (picture.image_id, picture.secret) == (7, "abc123")
+
+
+@pytest.mark.parametrize("parameters", ["", ";charset=utf-8", ";a=b;c=d"])
+def test_the_content_of_an_embedded_picture_is_decoded(tmp_path: Path, parameters: str) -> None:
+    path = tmp_path / "picture"
+    data = f"data:image/png{parameters};base64,{base64.b64encode(png(2, 2)).decode()}"
+    file = write_embedded_picture(data, path, 1000)
+    assert (path.read_bytes(), file.size, file.content_type) == (png(2, 2), len(png(2, 2)), "image/png")
+    write_embedded_picture(f"data:image/svg+xml{parameters},%3Csvg/%3E", path, 1000)
+    assert path.read_bytes() == b"<svg/>"
 
 
 def test_a_picture_in_the_text_itself_is_found_and_other_addresses_are_not() -> None:

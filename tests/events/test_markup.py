@@ -101,6 +101,21 @@ def test_customers_get_no_address_of_the_back_office() -> None:
     )
     html = f"<p>{mention} [[UserRequest:12|R-000012]] [[Server:1]]</p>"
     assert to_intercom(html, ITOP, for_customer=True) == "<p>@Jules R-000012 Server 1</p>"
+    console = f'<p><a href="{ITOP.url}/pages/UI.php?operation=details&amp;id=1">R-000001</a></p>'
+    assert to_intercom(console, ITOP, for_customer=True) == "<p>R-000001</p>"
+    portal = f'<p><a href="{ITOP.url}/pages/exec.php/object/edit/UserRequest/1">R-000001</a></p>'
+    assert to_intercom(portal, ITOP, for_customer=True) == portal
+
+
+def test_a_mention_is_linked_by_the_id_in_its_address() -> None:
+    """iTop 3.3 writes no id in `data-object-id`."""
+    mention = (
+        '<p><a data-role="object-mention" data-object-class="Person" data-object-id="@Jules" '
+        'href="https://itop.example/pages/UI.php?operation=details&amp;class=Person&amp;id=9">@Jules</a></p>'
+    )
+    assert "class=Person&amp;id=9" in to_intercom(mention, ITOP)
+    assert to_intercom(mention, ITOP, for_customer=True, only_person=9) == "<p>@Jules</p>"
+    assert "Jules" not in to_intercom(mention, ITOP, for_customer=True, only_person=8)
 
 
 def test_the_entries_of_the_recordings_are_converted_without_the_secrets_of_images() -> None:

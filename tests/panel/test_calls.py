@@ -23,7 +23,7 @@ ACCOUNTS, CREATE = ("core/get", "User"), ("core/create", "UserRequest")
 PORTAL = ("core/get", "User")
 
 TO_TICKET = ("open", "open tickets", "R-000008")
-TO_LINK = (*TO_TICKET, "Link to this conversation", "Link from now on")
+TO_LINK = (*TO_TICKET, "Link to this conversation", "Link without earlier messages")
 TO_FORM = ("open", "Create a ticket")
 CHOOSE_A_SERVICE = "(choose a service)"
 LATER = "half a minute passes"

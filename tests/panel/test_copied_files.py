@@ -141,7 +141,7 @@ def test_what_the_bridge_posted_itself_is_not_announced(
     """A file that came from iTop does not go back there."""
     say(LOG, author="admin", body="From another ticket")
     row = intercom.store.parts(intercom.conversation_of("Alice Martin").id)[-1]
-    open_link(talking).click("Link from now on")
+    open_link(talking).click("Link without earlier messages")
     talking.open().send_click("unlink:UserRequest:6:yes")
     OutgoingMessage.objects.update(part_id=row.id, state="posted")
     assert announced(open_screen(talking)) == NOTHING
@@ -190,7 +190,8 @@ def test_the_form_without_the_conversation_copies_no_file(
 
 
 @pytest.mark.parametrize(
-    ("button", "names"), [("Link and copy", ["gateway.log", "shot.png"]), ("Link from now on", [])]
+    ("button", "names"),
+    [("Link and copy", ["gateway.log", "shot.png"]), ("Link without earlier messages", [])],
 )
 def test_what_the_question_announces_is_copied_with_the_messages_only(
     talking: Teammate, say: Say, itop: Itop, work: Work, button: str, names: list[str]
@@ -207,7 +208,12 @@ def test_the_sentence_stands_between_the_messages_and_the_buttons(talking: Teamm
     lines = open_link(talking).text.splitlines()
     places = [
         next(number for number, line in enumerate(lines) if words in line)
-        for words in ("This conversation so far", "With the messages", "Link and copy", "Link from now on")
+        for words in (
+            "This conversation so far",
+            "With the messages",
+            "Link and copy",
+            "Link without earlier messages",
+        )
     ]
     assert places == sorted(places)
     lines = open_create(talking).text.splitlines()

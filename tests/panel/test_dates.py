@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import zoneinfo
 
 import pytest
 
-from intercom_bridge.models import Workspace
+from intercom_bridge.models import ItopInstance, Workspace
 from intercom_bridge.panel.screens.parts import format_time, format_value
+from intercom_bridge.tickets.preview import sample_context
+from itop_client import Deadline
 from sandbox.itop import Itop
 from tests.teammate import Teammate
-
-PARIS, NEW_YORK = zoneinfo.ZoneInfo("Europe/Paris"), zoneinfo.ZoneInfo("America/New_York")
 
 
 @pytest.mark.parametrize(
@@ -32,8 +31,14 @@ PARIS, NEW_YORK = zoneinfo.ZoneInfo("Europe/Paris"), zoneinfo.ZoneInfo("America/
 def test_an_itop_date_is_displayed_in_the_time_zone_of_the_workspace(
     in_paris: str, in_utc: str, in_new_york: str
 ) -> None:
-    assert format_value(in_paris, PARIS, dt.UTC) == in_utc
-    assert format_value(in_paris, PARIS, NEW_YORK) == in_new_york
+    itop = ItopInstance(time_zone="Europe/Paris")
+
+    def displayed(zone: str) -> str:
+        context = sample_context(Workspace(time_zone=zone, itop=itop), Deadline(1))
+        return format_value(context, in_paris)
+
+    assert displayed("UTC") == in_utc
+    assert displayed("America/New_York") == in_new_york
 
 
 def test_a_date_includes_its_year_and_is_not_relative() -> None:

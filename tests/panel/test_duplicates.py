@@ -189,7 +189,7 @@ def test_a_duplicate_can_be_linked_from_the_list(teammate: Teammate, itop: Itop)
     before = tickets(itop)
     teammate.open().click(FORM).click(CREATE, Title="Screen flickers")
     teammate.click("Link R-000008")
-    teammate.click("Link from now on")
+    teammate.click("Link without earlier messages")
     assert "R-000008 linked" in teammate.text
     assert TicketLink.objects.get().ticket.object_id == 8
     assert tickets(itop) == before

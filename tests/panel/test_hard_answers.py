@@ -104,7 +104,7 @@ def test_a_token_rejected_by_intercom_is_reported_with_what_to_do(
 def test_linked_tickets_are_counted_beside_hundreds_of_others(teammate: Teammate, itop: Itop) -> None:
     teammate.open().click("open tickets").click("R-000008").click("Link")
     if "linked" not in teammate.text:
-        teammate.click("from now on")
+        teammate.click("without earlier")
     from intercom_bridge.connections import itop_client
     from intercom_bridge.models import ItopInstance
 

@@ -50,7 +50,7 @@ def test_clicking_link_asks_first_and_changes_nothing(at_question: Teammate, ito
     assert "Link R-000008" in at_question.text
     assert "2 messages for the public log, 1 note for the private log" in at_question.text
     labels = [component["label"] for component in at_question.components if component["type"] == "button"]
-    assert labels == ["Link and copy the 3 messages so far", "Link from now on", "Back"]
+    assert labels == ["Link and copy the 3 messages so far", "Link without earlier messages", "Back"]
     assert at_question.find("Link")["label"] == labels[0]
     assert TicketLink.objects.count() == Delivery.objects.count() == OutgoingMessage.objects.count() == 0
 
@@ -85,7 +85,7 @@ def test_a_conversation_without_messages_is_linked_without_a_question(teammate: 
 def test_a_ticket_that_is_already_linked_is_reported_without_a_question(at_question: Teammate) -> None:
     at_question.click("Back")
     stale = at_question.canvas
-    at_question.click("Link to this conversation").click("Link from now on")
+    at_question.click("Link to this conversation").click("Link without earlier messages")
     at_question.canvas = stale
     at_question.click("Link to this conversation")
     assert "R-000008 was already linked" in at_question.text
@@ -137,7 +137,7 @@ def test_a_copied_message_is_written_once_after_redelivery(
 
 
 def test_from_now_on_copies_nothing(client: Client, at_question: Teammate, itop: Itop, work: Work) -> None:
-    at_question.click("Link from now on")
+    at_question.click("Link without earlier messages")
     assert "From now on, new messages" in at_question.text
     notify(client, part(37358198341, "<p>It is urgent</p>"))
     notify(client, part(37358198350, "<p>Any news?</p>"))
@@ -159,7 +159,7 @@ def test_a_message_notified_before_the_link_is_copied_once(
 def test_a_second_link_copies_only_missing_messages(
     client: Client, at_question: Teammate, itop: Itop, work: Work
 ) -> None:
-    at_question.click("Link from now on")
+    at_question.click("Link without earlier messages")
     notify(client, part(37358198341, "<p>It is urgent</p>"))  # Sent before the link, so it is not copied.
     heard, unheard = part(37358198350, "<p>heard</p>"), part(37358198351, "<p>unheard</p>")
     notify(client, heard)
@@ -232,7 +232,7 @@ def test_from_now_on_copies_nothing_with_a_truncated_payload(
     press_link(talking)
     if is_away:
         intercom.faults.add("error", path="/conversations/", count=1)
-    talking.click("Link from now on")
+    talking.click("Link without earlier messages")
     work()
     work()
     assert ("GET", f"/conversations/{talking.conversation['id']}") in intercom.calls
@@ -253,7 +253,7 @@ def test_a_failed_read_from_intercom_links_nothing_and_offers_actions(
     talking.click("Link and copy the messages so far")
     assert "The ticket is not linked, and nothing was changed" in talking.text
     assert TicketLink.objects.count() == Delivery.objects.count() == 0
-    assert talking.offers("Link from now on") and talking.offers("Back")
+    assert talking.offers("Link without earlier messages") and talking.offers("Back")
     talking.click("Retry")
     assert "R-000008 linked" in talking.text
     work()
@@ -268,7 +268,7 @@ def test_a_token_rejected_by_intercom_is_reported(
     truncate_payload(talking)
     press_link(talking).click("Link and copy")
     assert "An admin must renew it" in talking.text
-    talking.click("Link from now on")
+    talking.click("Link without earlier messages")
     assert "R-000008 linked" in talking.text
 
 
@@ -404,7 +404,7 @@ def test_with_several_tickets_the_panel_says_that_messages_go_to_all(teammate: T
     assert "New messages will go to" not in teammate.text
     teammate.open().click("open tickets").click("R-000008").click("Link to this conversation")
     assert "New messages will go to R-000006 and R-000008." in teammate.text
-    teammate.click("Link from now on")
+    teammate.click("Link without earlier messages")
     assert "New messages will go to R-000006 and R-000008." in teammate.text
     teammate.open().click("Create a ticket").click("Create ticket")
     if teammate.offers("Create anyway"):

@@ -204,7 +204,7 @@ def test_a_forged_version_causes_no_error(linked: Teammate, version: Any) -> Non
 def test_after_an_error_the_click_can_be_repeated(linked: Teammate, itop: Itop) -> None:
     linked.open().click("open tickets").click("R-000006").click("Link to this conversation")
     itop.faults.away = True
-    linked.click("Link from now on")
+    linked.click("Link without earlier messages")
     itop.faults.away = False
     linked.click("Retry")
     assert "R-000006 linked" in linked.text

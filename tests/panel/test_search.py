@@ -236,15 +236,17 @@ def test_a_ticket_linked_elsewhere_asks_even_with_nothing_to_copy(
     find(teammate, "flickers").click("R-000008").click("Link to this conversation")
     assert "already linked to 1 other conversation" in teammate.text
     assert [component["label"] for component in teammate.components if component["type"] == "button"] == [
-        "Link from now on",
+        "Link without earlier messages",
         "Back",
     ]
-    assert "linked" in teammate.click("Link from now on").text
+    assert "linked" in teammate.click("Link without earlier messages").text
 
 
 def test_a_conversation_may_have_several_tickets(teammate: Teammate) -> None:
     for query in ("flickers", "toner"):
-        find(teammate, query).click(query).click("Link to this conversation").click("Link from now on")
+        find(teammate, query).click(query).click("Link to this conversation").click(
+            "Link without earlier messages"
+        )
     teammate.open().send_click("linked:1")
     assert sorted(titles(teammate)) == ["Printer (2nd floor) is out of toner", "Screen flickers"]
 

@@ -105,6 +105,20 @@ def test_an_entry_is_displayed_without_secrets_and_with_the_addresses_of_other_s
     assert "paper" in text and "toner" in text and "Like R-000007" in text.replace("\\", "")
 
 
+def test_a_description_is_displayed_without_secrets_and_addresses_of_itop(
+    teammate: Teammate, itop: Itop
+) -> None:
+    pages = f"{itop.url}/pages"
+    description = (
+        f'<p>Like <a href="{pages}/UI.php?operation=details&amp;class=UserRequest&amp;id=2">R-000002</a>: '
+        f'<img src="{pages}/ajax.document.php?operation=download_inlineimage&amp;id=4&amp;s=5ec2e7"></p>'
+    )
+    itop.store.update("UserRequest", 8, description=description)
+    text = open_ticket(teammate).text.replace("\\", "")
+    assert "Like R-000002: [Picture]" in text
+    assert "5ec2e7" not in text and "/pages/" not in text
+
+
 def test_empty_logs_are_not_displayed(teammate: Teammate) -> None:
     assert "log" not in open_ticket(teammate, "R-000006").text.casefold()
 

@@ -92,7 +92,7 @@ LARGE = [World(people=1, things=200, called=number) for number in (2, 3)]
 def walked(world: World, itop: Itop, client: Client, *, messages: bool = False) -> Walk:
     teammate = Teammate(client, world.fill(itop))
     if messages:
-        teammate.open().click("open ticket").click("R-").click("Link to").click("from now on")
+        teammate.open().click("open ticket").click("R-").click("Link to").click("without earlier")
         _messages()
     return Walk(teammate).go()
 
@@ -159,7 +159,7 @@ def test_each_click_has_a_valid_response_while_itop_is_away(
     workspace: Any, itop: Itop, client: Client, time_machine: Any
 ) -> None:
     teammate = Teammate(client, WORLDS[2].fill(itop))
-    teammate.open().click("open ticket").click("R-").click("Link to").click("from now on")
+    teammate.open().click("open ticket").click("R-").click("Link to").click("without earlier")
     teammate.open()
     _messages()
     time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=60))

@@ -172,7 +172,7 @@ def test_a_message_between_the_payload_and_the_link_is_not_lost(
 ) -> None:
     talking.open().click("open tickets").click("R-000008").click("Link to this conversation")
     say(intercom, "one more thing")
-    talking.click("Link from now on")
+    talking.click("Link without earlier messages")
     work()
     assert new_entries(itop) == ["<p>one more thing</p>"]
 

@@ -92,13 +92,13 @@ class Form:
         The new ticket does not get iTop's relation to a parent ticket, because iTop copies a parent's log entries to
         its children.
         """
-        profile, zones = context.profile, (context.workspace.zone, context.itop.zone)
+        profile, itop = context.profile, context.itop
         fields = {form_field.code: form_field for form_field in self.fields(context)}
         values = dict(self.values)
         for code, form_field in fields.items():
             # iTop returns "0" for an external key that points to nothing.
             if form_field.is_editable and (value := ticket.text(code)) not in ("", "0"):
-                values[code] = from_itop(form_field.attribute, value, *zones)
+                values[code] = from_itop(form_field.attribute, value, context.workspace.zone, itop)
         names = {"ticket": ticket.text("friendlyname"), "title": ticket.text(profile.code("title"))}
         reference = _("Follow-up of %(ticket)s, which is closed.") % names
         description = f"{reference}\n\n{_last_customer_message(context.request.conversation)}".strip()
@@ -402,20 +402,20 @@ def _default(form_field: FormField, context: PanelContext) -> str:
     iTop's own default is ignored if it is not a valid input. It may be an expression that iTop evaluates when no value
     is sent, such as today's date.
     """
-    zones = (context.workspace.zone, context.itop.zone)
+    zone, itop = context.workspace.zone, context.itop
     attribute = form_field.attribute
     if profile_default := context.profile.default_of(form_field.code):
-        return from_itop(attribute, profile_default, *zones)
+        return from_itop(attribute, profile_default, zone, itop)
     if not attribute.default or not form_field.is_editable:
         return ""
-    itop_default = from_itop(attribute, attribute.default, *zones)
+    itop_default = from_itop(attribute, attribute.default, zone, itop)
     if attribute.kind == Kind.KEY:
         return itop_default if parse_id(itop_default) else ""
     if attribute.kind == Kind.ENUM:
         allowed = {value.code for value in attribute.values}
         return itop_default if itop_default in allowed else ""
     try:
-        to_itop(attribute, itop_default, *zones)
+        to_itop(attribute, itop_default, zone, itop.zone)
     except InvalidInputError:
         return ""
     return itop_default

@@ -7,7 +7,9 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.datamodel import Attribute, Kind
 from intercom_bridge.datamodel.attribute import TEXT_LIMIT
-from intercom_bridge.intercom.html import text_to_html, to_text
+from intercom_bridge.events.markup import to_plain_text
+from intercom_bridge.intercom.html import text_to_html
+from intercom_bridge.models import ItopInstance
 from intercom_bridge.panel.errors import too_long
 
 DATE, DATETIME = "%Y-%m-%d", "%Y-%m-%d %H:%M"
@@ -60,17 +62,17 @@ def to_itop(  # noqa: PLR0911 - one per kind
             return _check_length(attribute, typed, typed)
 
 
-def from_itop(attribute: Attribute, value: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
+def from_itop(attribute: Attribute, value: str, zone: dt.tzinfo, itop: ItopInstance) -> str:
     """Return a value from iTop as a person would type it: HTML as plain text, a time in `zone`.
 
     A time that iTop did not write in its usual format is returned unchanged.
     """
     if attribute.kind == Kind.HTML:
-        return to_text(value).strip()
+        return to_plain_text(value, itop).strip()
     if attribute.kind != Kind.DATETIME:
         return value
     try:
-        moment = dt.datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=itop_zone)
+        moment = dt.datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=itop.zone)
         return moment.astimezone(zone).strftime(DATETIME)
     except (ValueError, OverflowError):
         return value

@@ -200,7 +200,10 @@ class HomeScreen:
         return subtitle(escape_markdown(name or email or _("Unknown person")))
 
     def _person_items(self, level: Level) -> list[Item]:
-        """Return an item with the organization, and how the person was found. A click leads to the person picker."""
+        """Return an item with the organization, and how the person was found. A click leads to the person picker.
+
+        From Level.MINIMUM on, the item is only the question “Not this person?”, which always stays on the screen.
+        """
         person, question = self.person, _("Not this person?")
         target = click_id("who", "not", person.id)
         match_text = _match_text(person) if level is Level.NORMAL else ""

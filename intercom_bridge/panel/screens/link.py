@@ -115,7 +115,7 @@ def _question(
         _other_conversations(context, other_conversations),
         muted(new_messages) if new_messages else None,
         _copy_choice(context.workspace, preview, click, has_text_about_new_messages=bool(new_messages)),
-        button(_answer_click(click, FROM_NOW_ON), _("Link from now on")),
+        button(_answer_click(click, FROM_NOW_ON), _("Link without earlier messages")),
         back_button(click_id("ticket", row.ticket_class, row.id)),
     )
 
@@ -248,6 +248,6 @@ def _conversation_not_readable(error: IntercomError | SecretDecryptionError, cli
         _("Intercom did not return the conversation"),
         muted(text),
         retry_button(_answer_click(click, COPY)),
-        button(_answer_click(click, FROM_NOW_ON), _("Link from now on")),
+        button(_answer_click(click, FROM_NOW_ON), _("Link without earlier messages")),
         back_button(click_id("ticket", click.argument(0), click.number(1))),
     )

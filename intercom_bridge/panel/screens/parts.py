@@ -12,8 +12,8 @@ from django.utils.formats import date_format
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
+from intercom_bridge.events.markup import to_plain_text
 from intercom_bridge.files.parts import FilesToCopy
-from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import PersonMatch, Ticket, Workspace
 from intercom_bridge.panel.click import FIND, FORM, HOME, BackLink, click_id
 from intercom_bridge.panel.components import (
@@ -60,12 +60,12 @@ def by_whom(context: PanelContext, teammate_name: str, when: dt.datetime) -> dic
     return {"teammate": safe_name(teammate_name) or _("A teammate"), "moment": moment}
 
 
-def format_value(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
-    """Return a value from iTop as people read it: a time in `zone` instead of iTop's zone, HTML as plain text."""
+def format_value(context: PanelContext, value: str) -> str:
+    """Return a value from iTop as people read it: a time in the workspace's time zone, HTML as plain text."""
     if _ITOP_DATE.fullmatch(value):
-        local = dt.datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=itop_zone)
-        return format_time(local.astimezone(zone))
-    return to_text(value) if _HTML.match(value) else value
+        local = dt.datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=context.itop.zone)
+        return format_time(local.astimezone(context.workspace.zone))
+    return to_plain_text(value, context.itop) if _HTML.match(value) else value
 
 
 def screen(

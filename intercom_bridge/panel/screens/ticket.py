@@ -8,6 +8,7 @@ from django.utils.translation import ngettext
 
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label, value_label
+from intercom_bridge.events.markup import to_plain_text
 from intercom_bridge.intercom.text import cut
 from intercom_bridge.models import Conversation, Ticket
 from intercom_bridge.panel.click import BackLink, Click, click_id
@@ -23,7 +24,7 @@ from intercom_bridge.panel.components import (
     markdown_link,
     shorten,
 )
-from intercom_bridge.tickets.answers import Answer, find_entries, find_sent, find_solution, plain_text
+from intercom_bridge.tickets.answers import Answer, find_entries, find_sent, find_solution
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_link
 from intercom_bridge.tickets.details import (
@@ -207,7 +208,7 @@ def _attributes(context: PanelContext, details: TicketDetails) -> list[Component
 
 def attribute_text(context: PanelContext, code: str, value: str) -> str:
     """Return an attribute's value as people read it: a label for an enum, plain text for HTML, a local time."""
-    formatted = format_value(value, context.itop.zone, context.workspace.zone)
+    formatted = format_value(context, value)
     return value_label(context.ticket_class, code, formatted).strip()
 
 
@@ -267,8 +268,8 @@ def _entries(
 def _entry_text(context: PanelContext, entry: LogEntry) -> str:
     """Return author and date of a log entry, and below them its text without blank lines, shortened."""
     author = safe_name(entry.user_login) or _("Unknown author")
-    when = format_value(entry.date, context.itop.zone, context.workspace.zone)
-    lines = (line.strip() for line in plain_text(entry.message_html, context.itop).splitlines())
+    when = format_value(context, entry.date)
+    lines = (line.strip() for line in to_plain_text(entry.message_html, context.itop).splitlines())
     text = cut("\n".join(line for line in lines if line), MAX_ENTRY_LENGTH)
     head = f"**{author}** · {escape_markdown(when)}" if when else f"**{author}**"
     return f"{head}\n{escape_markdown(text)}" if text else head

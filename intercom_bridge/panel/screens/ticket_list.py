@@ -78,7 +78,10 @@ def _nothing_found(results: SearchResults) -> str:
 
 
 def ticket_items(context: PanelContext, rows: Sequence[TicketRow]) -> list[Item]:
-    """Return an item for each ticket. It opens the ticket, and says how many conversations the ticket is linked to."""
+    """Return an item for each ticket, which opens it.
+
+    The item says whether the ticket is linked to this conversation, and to how many others.
+    """
     other_conversations = count_other_conversations(context, (row.id for row in rows))
     return [_ticket_item(context, row, other_conversations.get(row.id, 0)) for row in rows]
 
