@@ -240,8 +240,8 @@ CONTENT_SECURITY_POLICY = {
 CANVAS_REQUESTS_PER_SECOND = whole_number("CANVAS_REQUESTS_PER_SECOND", 20)
 MESSENGER_REQUESTS_PER_SECOND = whole_number("MESSENGER_REQUESTS_PER_SECOND", 50)
 NOTIFICATIONS_PER_SECOND = whole_number("NOTIFICATIONS_PER_SECOND", 200)
-# The cache only counts requests for the rate limits. With Redis, all processes count together; without it, each process
-# counts on its own.
+# The cache counts requests for the rate limits, and keeps some of iTop's answers. With Redis, all processes share it;
+# without Redis, each process has its own.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "bridge"}
 }

@@ -198,7 +198,7 @@ class EventRulesAdmin(ModelAdmin):
         return {**super().row_pages(), "rules": self.rules}
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        """Return the links to further pages. Users who may only view the workspace also get the link to the rules."""
+        """Return the links to further pages. Users who may only view the workspace get the link to the rules alone."""
         links = super().page_links(request, row)
         return {**links, "rules_url": self.row_page_url("rules", row)} if row else links
 

@@ -249,7 +249,7 @@ class _Attempt:
         return teammates.author_of(self.workspace, rules, email, is_fresh=is_fresh, deadline=self._left())
 
     def _read_files(self) -> list[ReplyFile]:
-        """Read the message's files from iTop. The time that this takes is added to the time for calls to Intercom."""
+        """Read the message's files from iTop. Extend the deadline by this time: it limits only calls to Intercom."""
         start = time.monotonic()
         uploads = self._files.read()
         self._deadline += time.monotonic() - start

@@ -182,7 +182,7 @@ def write_embedded_picture(data: str, path: Path, max_bytes: int) -> AttachmentF
 
 
 def name_in_history(row: FileToIntercom, *, deadline: float) -> str:
-    """Return the name that iTop's history has for a file, "" if the account is not allowed to read it.
+    """Return the name that iTop's history has for a file, "" if it has none or cannot be read.
 
     This is for files that iTop does not return. A picture has no name in the history.
     """

@@ -475,6 +475,7 @@ def _input_values(data: object) -> dict[str, str | tuple[str, ...]]:
             values[clean_text(key)] = clean_text(value)
         elif isinstance(value, list):
             values[clean_text(key)] = tuple(clean_text(item) for item in value if isinstance(item, str))
+        # A field may also have a whole number, which is kept as text.
         elif number := _id(value):
             values[clean_text(key)] = number
     return values

@@ -238,7 +238,7 @@ def _with_kept_state(context: PanelContext, click: Click, canvas: Canvas) -> Can
     """
     if not _route(click).keeps_state:
         return canvas
-    # `back` may contain the search text that belongs to its target.
+    # A link consists of a target and a search text. The new screen's link replaces both, or both are kept.
     back = {} if "back" in canvas.stored_data else BackLink.parse(context.request.stored_data).to_stored()
     return replace(canvas, stored_data={**stored_form(context), **back, **canvas.stored_data})
 

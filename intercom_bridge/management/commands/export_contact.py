@@ -50,7 +50,10 @@ class Command(BaseCommand):
 
 
 def _export(workspace: str, contact: str, audience: str) -> Any:
-    """Return the export as JSON data. Raise CommandError if no contact matches, or several for the person's export."""
+    """Return the export as JSON data.
+
+    Raise CommandError if no contact matches, or if several match and the export is for the person.
+    """
     matches = find_known_contacts(workspace, contact)
     if audience == CONTROLLER:
         return [match.export() for match in matches]
