@@ -121,7 +121,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         """Return whether each ticket class in use has the extension's attributes, for example "UserRequest: yes"."""
         workspaces = itop.workspaces.all() if itop.pk else ()
         answer_of = {
-            workspace.profile.ticket_class: _yes_no_unknown(workspace.has_intercom_attributes)
+            workspace.profile.ticket_class: _yes_no_unknown(workspace.has_extension_attributes)
             for workspace in workspaces
         }
         if not answer_of:
@@ -164,7 +164,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
             fields |= set(obj.reset_capabilities())
             # The cached results of iTop queries.
             obj.answers.all().delete()
-            obj.workspaces.update(has_intercom_attributes=None)
+            obj.workspaces.update(has_extension_attributes=None)
         if is_other_address:
             PersonMatch.objects.filter(itop=obj).delete()
         obj.save(update_fields=fields)

@@ -101,7 +101,7 @@ class TicketProfileAdmin(PreviewAdmin):
         """Save the profile. Tell the user which fields were corrected automatically, and what is suspicious."""
         super().save_model(request, obj, form, change)
         # A worker will find out again whether the class has the attributes of Combodo's extension.
-        obj.workspaces.update(has_intercom_attributes=None)
+        obj.workspaces.update(has_extension_attributes=None)
         if form.corrected_fields:
             names = ", ".join(_label(name) for name in form.corrected_fields)
             self.message_user(request, f"Corrected: {names}.", messages.INFO)

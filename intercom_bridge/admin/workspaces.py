@@ -221,8 +221,8 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         changed = columns_of(obj, form.changed_data)
         if {"itop", "profile"} & changed:
             # A worker will find out again whether the ticket class has the attributes of Combodo's extension.
-            obj.has_intercom_attributes = None
-            changed.add("has_intercom_attributes")
+            obj.has_extension_attributes = None
+            changed.add("has_extension_attributes")
         # After a new secret was entered, the time when the old one was last used no longer applies.
         changed.update(obj.reset_use(changed))
         obj.save(update_fields=changed)

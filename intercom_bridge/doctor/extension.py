@@ -28,7 +28,7 @@ def examine_extension(probe: Probe) -> Iterator[Finding]:
         if attributes_exist is None:
             continue
         results.append(attributes_exist)
-        if workspace.has_intercom_attributes is not attributes_exist:
+        if workspace.has_extension_attributes is not attributes_exist:
             workspace.learn_attributes(exist=attributes_exist)
     if not results:
         return

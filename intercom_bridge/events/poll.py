@@ -271,7 +271,7 @@ class _Poll:
                 TicketSnapshot.objects.filter(pk=snapshot.pk).update(poll_at=Now(), files_read_at=None)
 
     def _store_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
-        """Store that iTop did not return these tickets. Report those that were missing in an earlier poll, too."""
+        """Store that iTop did not return these tickets. Report a ticket only if an earlier poll missed it as well."""
         now = timezone.now()
         tickets = [snapshot.ticket_id for snapshot in snapshots]
         Ticket.objects.filter(pk__in=tickets, gone_at=None).update(gone_at=now)
@@ -280,6 +280,7 @@ class _Poll:
             itop=self._itop, gone_at__isnull=False, snapshot__poll_at__isnull=False
         )
         if snapshots and (count := missing.count()) > MAX_GONE_AT_ONCE:
+            # The account may have lost its permissions for a while, so each ticket is reported a day later.
             self._problem = (ReasonCode.TICKETS_NOT_VISIBLE, str(count))
             reported_if_gone_before = now - GONE_AFTER
         for snapshot in snapshots:

@@ -12,7 +12,7 @@ from .ticket import Ticket
 
 
 def without_files(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the copied parts without their files and the files' author. FileToItop has both once the ticket exists."""
+    """Return the copied parts without the data of their files. Once the ticket exists, FileToItop stores these data."""
     omitted = ("files", "part_author")
     return [{name: part[name] for name in part if name not in omitted} for part in parts]
 

@@ -123,7 +123,7 @@ class Workspace(models.Model):
         TicketProfile, models.PROTECT, verbose_name="ticket profile", related_name="workspaces"
     )
     # Whether the profile's class in this iTop has the PHP extension's attributes; null until a response shows this.
-    has_intercom_attributes = models.BooleanField(null=True, editable=False)
+    has_extension_attributes = models.BooleanField(null=True, editable=False)
     external_id_attribute = models.CharField(
         "iTop attribute for external_id",
         max_length=100,
@@ -329,8 +329,8 @@ class Workspace(models.Model):
 
     def learn_attributes(self, *, exist: bool) -> None:
         """Store whether the profile's class in this iTop has the PHP extension's attributes."""
-        self.has_intercom_attributes = exist
-        self.save(update_fields=["has_intercom_attributes"])
+        self.has_extension_attributes = exist
+        self.save(update_fields=["has_extension_attributes"])
 
     def reset_use(self, changed_columns: Iterable[str]) -> list[str]:
         """Clear when the client secrets among the changed columns were last used, without saving the row.

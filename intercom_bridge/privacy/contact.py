@@ -223,8 +223,7 @@ class Contact:
 
     def _erase_ticket_events(self) -> int:
         """Erase the events, and what the snapshots of the linked tickets quote. Return the number of events."""
-        snapshots = TicketSnapshot.objects.filter(ticket__links__conversation__in=self.conversations)
-        TicketSnapshot.objects.filter(pk__in=snapshots.values("pk")).erase_content()
+        TicketSnapshot.objects.filter(ticket__links__conversation__in=self.conversations).erase_content()
         return TicketEvent.objects.filter(conversation__in=self.conversations).erase_content()
 
     def _erase_files_to_intercom(self) -> int:

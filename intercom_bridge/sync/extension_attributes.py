@@ -25,7 +25,7 @@ def attribute_codes(workspace: Workspace) -> tuple[str, ...]:
 def attributes_of(conversation: Conversation, *, sync_on: bool) -> dict[str, Any]:
     """Return the attribute values for a ticket that is linked to this conversation, {} if iTop lacks the attributes."""
     workspace = conversation.workspace
-    if not workspace.has_intercom_attributes:
+    if not workspace.has_extension_attributes:
         return {}
     values = (conversation.conversation_id, conversation.url, "yes" if sync_on else "no")
     return dict(zip(attribute_codes(workspace), values, strict=True))
@@ -59,7 +59,7 @@ def push_link_attributes(link: TicketLink) -> None:
     Can be repeated. Raise ItopError if iTop cannot do it now.
     """
     workspace, ticket = link.conversation.workspace, link.ticket
-    if workspace.has_intercom_attributes is None:
+    if workspace.has_extension_attributes is None:
         detect_extension(workspace)
     newest = TicketLink.objects.linked_last(ticket) or link
     fields = attributes_of(newest.conversation, sync_on=newest.sync_on)
@@ -84,12 +84,12 @@ def push_link_removal(removal: LinkRemoval) -> None:
     Raise ItopError if iTop cannot do it now.
     """
     workspace, ticket = removal.conversation.workspace, removal.ticket
-    if workspace.has_intercom_attributes is None:
+    if workspace.has_extension_attributes is None:
         detect_extension(workspace)
     newest = TicketLink.objects.linked_last(ticket)
     if newest is not None:
         push_link_attributes(newest)
-    elif workspace.has_intercom_attributes:
+    elif workspace.has_extension_attributes:
         _clear(removal)
     LinkRemoval.objects.filter(pk=removal.pk).update(attributes_synced=True)
     # The conversation may have been linked again while iTop was clearing the attributes.

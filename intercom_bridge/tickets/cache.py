@@ -135,7 +135,7 @@ def _query_digest(context: PanelContext, person: Person, linked_ids: Iterable[in
             profile.excluded_states,
             profile.subtitle_attribute,
             profile.attributes_mapping,
-            context.workspace.has_intercom_attributes,
+            context.workspace.has_extension_attributes,
         ]
     )
 

@@ -105,9 +105,13 @@ def get_cached_tickets(context: PanelContext) -> TicketList:
 
 
 def find_ongoing(context: PanelContext, person: Person) -> TicketList:
-    """Return the ongoing tickets of this person, whoever the contact is. Do not use the cache of lists."""
-    found = _search(context, person, ())
-    rows = (make_row(context, ticket, person, ()) for ticket in found if has_ticket(context, ticket, person))
+    """Return this person's ongoing tickets for a preview: without links, and without the cache of lists."""
+    found = _search(context, person, linked_ids=())
+    rows = (
+        make_row(context, ticket, person, linked_ids=())
+        for ticket in found
+        if has_ticket(context, ticket, person)
+    )
     return TicketList(rows=tuple(rows), has_more=found.total > MAX_TICKETS, fetched_at=timezone.now())
 
 
@@ -175,7 +179,7 @@ def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) 
     fields = row_codes(context)
     if linked_ids:
         conditions.append(f"t.id IN ({ids(linked_ids)})")
-    if context.workspace.has_intercom_attributes:
+    if context.workspace.has_extension_attributes:
         ref, _url, activated = attribute_codes(context.workspace)
         conditions.append(f"t.{ref} = {quote(context.request.conversation.id)}")
         fields |= {ref, activated}

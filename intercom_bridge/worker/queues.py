@@ -125,7 +125,7 @@ def clean_up() -> None:
     DayCount.objects.recount()
     # Detected again, because a permission may have been granted or an extension installed in the meantime.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
-    Workspace.objects.update(has_intercom_attributes=None)
+    Workspace.objects.update(has_extension_attributes=None)
 
 
 def _has_no_lease() -> Q:
@@ -155,7 +155,7 @@ def _tickets_to_verify() -> QuerySet[Ticket]:
 
 
 def _workspaces_to_detect() -> QuerySet[Workspace]:
-    return Workspace.objects.filter(enabled=True, has_intercom_attributes=None).select_related(
+    return Workspace.objects.filter(enabled=True, has_extension_attributes=None).select_related(
         "itop", "profile"
     )
 

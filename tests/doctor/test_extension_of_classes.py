@@ -22,5 +22,5 @@ def test_each_workspace_knows_its_own_class(
     work()
     for row in (workspace, other):
         row.refresh_from_db()
-    assert (workspace.has_intercom_attributes, other.has_intercom_attributes) == (True, False)
+    assert (workspace.has_extension_attributes, other.has_extension_attributes) == (True, False)
     assert "open tickets" in teammate.open().text

@@ -706,7 +706,7 @@ def test_without_the_extensions_attributes_its_page_is_not_requested(workspace: 
         "does not have the PHP extension's attributes (optional)",
     )
     workspace.refresh_from_db()
-    assert workspace.has_intercom_attributes is False
+    assert workspace.has_extension_attributes is False
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def test_messages_during_a_pause_are_left_out_and_can_be_written_later(inbox: In
     inbox.open("Alice Martin").link("R-000008").say("The first of these").reload()
     inbox.click(words.PAUSE)
     assert inbox.offers(words.RESUME) and not inbox.offers(words.PAUSE)
-    inbox.say("The second of these").say("The third of these").reload().sees(re.compile("2 left out"))
+    inbox.say("The second of these").say("The third of these").reload().sees(
+        re.compile("2 messages left out")
+    )
     inbox.click(words.RESUME)
     assert not any("second" in message for message in messages(itop, 8))
     inbox.click(words.WRITE_THEM).work()

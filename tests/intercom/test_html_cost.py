@@ -17,7 +17,7 @@ from intercom_bridge.intercom.payloads import Attachment, Part
 from intercom_bridge.intercom.text import clean_text, cut, normalize
 from intercom_bridge.sync.verify import VisibleContent
 from intercom_bridge.tickets.creation.duplicates import _similarity, _words
-from intercom_bridge.tickets.links.merge import _ID
+from intercom_bridge.tickets.links.merge import conversation_id_in
 from tests.cases.cost import takes_linear_time
 
 LENGTH = 6_000
@@ -121,7 +121,7 @@ CONVERSIONS: dict[str, Callable[[str], object]] = {
     "title": lambda body: first_line(body, 60),
     "verification": lambda body: VisibleContent.of(logs.get(body) or to_log_html(body)),
     "similarity": lambda body: _similarity(_words(body), _words(body[1:])),
-    "conversation id": lambda body: _ID.search(body.strip()),
+    "conversation id": conversation_id_in,
     "file name": lambda body: Attachment.parse({"url": f"https://{body}", "content_type": body}),
     "part": lambda body: Part.parse({"id": 1, "body": body, "subject": body, "author": {"email": body}}),
     "cut": lambda body: cut(clean_text(body), len(body) // 2),

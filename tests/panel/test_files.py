@@ -98,12 +98,14 @@ def test_each_ticket_has_its_own_counts_and_a_file_is_copied_once_all_have_it(
     linked: Teammate, work: Callable[[], None]
 ) -> None:
     outcomes_in_two_tickets(linked, work)
-    assert "1 of 2 files copied; file 1.txt: The ticket has as many files" in linked.open().text
+    assert "1 of 2 files copied; file 1.txt: The ticket's files have reached" in linked.open().text
     lines = linked.send_click("sync").text.splitlines()
     (whole,) = [line for line in lines if "R-000008" in line and "files copied" in line]
     assert whole.endswith("2 of 2 files copied")
     (lacking,) = [line for line in lines if "R-000006" in line and "files copied" in line]
-    assert lacking.startswith("**R-000006**: 1 of 2 files copied; file 1.txt: The ticket has as many files")
+    assert lacking.startswith(
+        "**R-000006**: 1 of 2 files copied; file 1.txt: The ticket's files have reached"
+    )
     assert lacking.endswith("(60 MB)")
 
 

@@ -451,7 +451,7 @@ def test_an_itop_without_the_extensions_attributes_is_supported(
         assert "created" in teammate.text
         work()
         workspace.refresh_from_db()
-        assert workspace.has_intercom_attributes is False
+        assert workspace.has_extension_attributes is False
 
 
 def test_without_the_administrator_profile_the_texts_contain_the_authors(

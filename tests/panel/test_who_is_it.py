@@ -431,7 +431,7 @@ def test_a_rejected_person_is_not_offered_after_an_empty_search(teammate: Teamma
 def test_an_empty_list_of_candidates_suggests_a_search(teammate: Teammate) -> None:
     teammate.open().click("Not this person?")
     assert offered(teammate) == []
-    assert "Search for the person in this conversation." in teammate.text
+    assert "Search iTop for the person in this conversation." in teammate.text
     assert "Pick the person" not in teammate.text
 
 

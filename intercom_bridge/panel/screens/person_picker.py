@@ -247,7 +247,7 @@ def _instruction(candidates: Candidates, query: str) -> str:
         return _("Choose the person in this conversation. The choice is remembered for this contact.")
     if query:
         return _("No person in this workspace's scope has this name or e-mail address.")
-    return _("Search for the person in this conversation. The choice is remembered for this contact.")
+    return _("Search iTop for the person in this conversation. The choice is remembered for this contact.")
 
 
 def _pick_text(pick: PersonMatch) -> str:

@@ -137,7 +137,7 @@ def find_extension_links(
 
     Omit tickets that a teammate has unlinked here, and tickets outside the scope.
     """
-    if not context.workspace.has_intercom_attributes:
+    if not context.workspace.has_extension_attributes:
         return []
     ref, _url, activated = attribute_codes(context.workspace)
     candidates = [

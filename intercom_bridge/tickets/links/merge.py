@@ -34,8 +34,7 @@ MOVED_AWAY_NOTE = gettext_noop(
     "{teammate} moved ticket {ticket} to conversation {other}, which this one was merged into."
 )
 
-# The ID of a conversation: the whole text, or a URL's last path segment that consists of digits.
-_ID = re.compile(r"(?:[^?#]*/)?([0-9]{1,30})(?:[/?#].*)?", re.ASCII | re.DOTALL)
+_ID = re.compile(r"[0-9]{1,30}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +90,15 @@ def move_links_here(context: PanelContext, source_pk: int) -> list[Ticket]:
     return _move_links(context, source, context.request.conversation.id)
 
 
+def conversation_id_in(text: str) -> str:
+    """Return a conversation's ID from the ID itself or its URL, in which it is the last number of the path.
+
+    Return "" if there is none.
+    """
+    path = re.split("[?#]", text.strip(), maxsplit=1)[0]
+    return next((segment for segment in reversed(path.split("/")) if _ID.fullmatch(segment)), "")
+
+
 def move_links_away(context: PanelContext, target: str) -> list[Ticket]:
     """Move the links of this conversation to the one that it was merged into, and return their tickets.
 
@@ -98,11 +106,10 @@ def move_links_away(context: PanelContext, target: str) -> list[Ticket]:
     whether the two were merged. Raise NotMergedError, OutdatedScreenError or IntercomError.
     """
     merge, source = find_merge(context), find_conversation(context)
-    id_match = _ID.fullmatch(target.strip())
-    if merge is None or not merge.is_merged_away or source is None or id_match is None:
+    target_id = conversation_id_in(target)
+    if merge is None or not merge.is_merged_away or source is None:
         raise NotMergedError
-    target_id = id_match[1]
-    if target_id == source.conversation_id:
+    if target_id in ("", source.conversation_id):
         raise NotMergedError
     source.learn_merged_away(context.request.conversation.merged_away_at)
     if context.workspace.access_token:

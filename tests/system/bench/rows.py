@@ -49,7 +49,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
     )
     # Known already, as after the first minute of any real service.
     ItopInstance.objects.update(is_administrator=True)
-    Workspace.objects.update(has_intercom_attributes=True)
+    Workspace.objects.update(has_extension_attributes=True)
     MessengerKey.objects.update(key_id=wanted["messenger_key"], secret=wanted["messenger_key"])
     _log_in(wanted["session"])
     for conversation_id, tickets, bodies in wanted["talks"]:
