@@ -32,7 +32,8 @@ from .note import file_lines, ticket_link
 log = structlog.get_logger(__name__)
 
 MB: Final = 1_000_000
-# All files of a message. Intercom documents no limit, but the upload has a deadline, and a proxy may have a limit.
+# The limit for all files of a message together. Intercom documents none, but the upload has a deadline, and a proxy may
+# have a limit.
 MAX_POST_BYTES: Final = 20 * MB
 # Files that are not read within this time are posted with a further message.
 READ_SECONDS: Final = 60.0

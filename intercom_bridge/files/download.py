@@ -326,7 +326,7 @@ def normalize_host(host: str) -> str:
 
 
 def expiry_of(url: str) -> dt.datetime | None:
-    """Return when the address expires, from its parameter `expires` (Unix seconds). None: it does not contain this."""
+    """Return when the address expires, from its parameter `expires` (Unix seconds), or None if it has none."""
     try:
         seconds = parse_qs(urlsplit(url).query, max_num_fields=50).get("expires", [""])[-1]
         if not re.fullmatch(r"[0-9]{1,11}", seconds):

@@ -247,7 +247,7 @@ def _last_failure(deliveries: DeliveryQuerySet) -> str:
 
 
 def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
-    """Return the sync of each linked ticket, in the order in which they were linked."""
+    """Return the sync status of each linked ticket, in the order in which they were linked."""
     groups = (
         _deliveries(conversation)
         .order_by()
