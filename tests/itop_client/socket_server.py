@@ -34,10 +34,11 @@ class SocketServer:
         self.stopping = threading.Event()
         self.disconnected = threading.Event()  # the client closed a connection while the server was sending
         self.finished = threading.Event()  # a behaviour that takes long ended without being interrupted
-        self._open: list[socket.socket] = []
+        self._open: list[tuple[socket.socket, threading.Thread]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -65,36 +66,56 @@ class SocketServer:
         connection.close()
 
     def stop(self) -> None:
+        """End all connections and wait until their threads have ended.
+
+        Only the thread that serves a connection closes it: `close` here would take the TLS
+        object away while that thread uses it.
+        """
         self.stopping.set()
-        for sock in [self._listener, *self._open]:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            sock.close()
+        _shut_down(self._listener)
+        self._accepting.join()
+        for connection, thread in self._open:
+            _shut_down(connection)
+            thread.join()
+        self._listener.close()
 
     def _accept(self) -> None:
-        while not self.stopping.is_set():
+        while True:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
             self.connections += 1
-            self._open.append(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            if self.tls:
+                try:
+                    connection = self.tls.wrap_socket(
+                        connection, server_side=True, do_handshake_on_connect=False
+                    )
+                except OSError:  # the client has closed it again
+                    continue
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._open.append((connection, thread))
+            thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            if self.tls:
-                connection = self.tls.wrap_socket(connection, server_side=True)
-                self._open.append(connection)
-            while request := read_request(connection):
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
+            while not self.stopping.is_set() and (request := read_request(connection)):
                 self.requests.append(request)
                 self.behave(self, connection)
         except OSError:
             self.disconnected.set()
         finally:
             connection.close()
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """End both directions of `sock`, without TLS's closing message."""
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass  # it is closed already
 
 
 def read_request(connection: socket.socket) -> bytes:
