@@ -185,7 +185,13 @@ class ItopInstance(models.Model):
         return bool(paused.update(paused_until=timezone.now()))
 
     def reset_capabilities(self) -> list[str]:
-        """Reset what iTop's responses have shown, after a change of address or account. Return the fields to save."""
+        """Reset what iTop's responses have shown, after a change of address or account. Return the fields to save.
+
+        What other rows store of it is reset at once: the cached results, and whether the workspaces' ticket classes
+        have the attributes of Combodo's extension.
+        """
+        self.answers.all().delete()
+        self.workspaces.update(has_extension_attributes=None)
         initial_values: dict[str, object] = {
             "is_administrator": None,
             "tracked_logs": {},
