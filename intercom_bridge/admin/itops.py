@@ -162,9 +162,6 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         is_other_address = obj.url != form.initial["url"]
         if is_other_address or fields & ACCOUNT_FIELDS:
             fields |= set(obj.reset_capabilities())
-            # The cached results of iTop queries.
-            obj.answers.all().delete()
-            obj.workspaces.update(has_extension_attributes=None)
         if is_other_address:
             PersonMatch.objects.filter(itop=obj).delete()
         obj.save(update_fields=fields)

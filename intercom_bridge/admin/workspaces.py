@@ -219,12 +219,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         # Save only the edited columns. The others may have changed since the page was opened: the encryption keys may
         # have been rotated, or the time when a secret was last used may have been stored.
         changed = columns_of(obj, form.changed_data)
-        if {"itop", "profile"} & changed:
-            # A worker will find out again whether the ticket class has the attributes of Combodo's extension.
-            obj.has_extension_attributes = None
-            changed.add("has_extension_attributes")
-        # After a new secret was entered, the time when the old one was last used no longer applies.
-        changed.update(obj.reset_use(changed))
+        changed.update(obj.reset_outdated(changed))
         obj.save(update_fields=changed)
         if {"itop", "scope"} & changed:
             problem = scope_problem(obj)

@@ -104,11 +104,13 @@ def _forget(row: Row, changed: Collection[str]) -> list[str]:
     Return the columns that this resets, for the caller to save.
     """
     if isinstance(row, Workspace):
-        return row.reset_use(changed)
+        return row.reset_outdated(changed)
+    if isinstance(row, TicketProfile) and changed:
+        # A worker will find out again whether the class has the attributes of Combodo's extension.
+        row.workspaces.update(has_extension_attributes=None)
     has_new_connection = not {"url", "token", "user", "password"}.isdisjoint(changed)
     if not isinstance(row, ItopInstance) or not has_new_connection:
         return []
-    row.answers.all().delete()
     if "url" in changed:
         # At another address, the same id may be another person's.
         PersonMatch.objects.filter(itop=row).delete()

@@ -18,12 +18,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from django.utils.translation import gettext as _
 
 from intercom_bridge.intercom.html import (
+    BARE_URL,
     EMBEDDED_DATA,
     HtmlRenderer,
     allowed_url,
     escape,
     is_visible,
     media_label,
+    strip_punctuation,
     to_text,
     trim,
     visible_element,
@@ -67,8 +69,8 @@ def to_intercom(
     """Return iTop's HTML as HTML for Intercom, "" if nothing would be visible.
 
     Mentions and [[Class:id]] become links to iTop's back office. If `for_customer`, all links to the back office become
-    labels. With `only_person`, which is the id of a Person, mentions of all other persons become “a colleague”: this
-    hides agents' names.
+    labels, and its addresses in the text become “[Internal link]”. With `only_person`, which is the id of a Person,
+    mentions of all other persons become “a colleague”: this hides agents' names.
     """
     text, is_cut = _within_limit(markup)
     renderer = _IntercomRenderer(itop, for_customer=for_customer, only_person=only_person)
@@ -96,7 +98,7 @@ def to_plain_text(markup: str, itop: ItopInstance) -> str:
     Of a link to one of iTop's own pages, only the label is kept, because these addresses are long and say nothing.
     Of an image, only the name is kept, because its address is secret.
     """
-    return to_text(to_intercom(markup, itop), hidden_url=f"{itop.url}/")
+    return to_text(to_intercom(markup, itop), is_hidden=itop.has_page)
 
 
 def _within_limit(markup: str) -> tuple[str, bool]:
@@ -126,7 +128,7 @@ class _IntercomRenderer(HtmlRenderer):
     def inline(self, node: Node) -> str:
         if isinstance(node, str):
             if self._is_preformatted:
-                return _escape_without_image_urls(node)
+                return self._escape(node)
             return self._text(_SPACES.sub(" ", node))
         if node.tag == "a" or node.is_block or node.tag in _KEPT_INLINE or not node.children:
             return super().inline(node)
@@ -134,16 +136,29 @@ class _IntercomRenderer(HtmlRenderer):
         return self._run(node.children)
 
     def _text(self, text: str) -> str:
-        """Return text as HTML, with links for [[Class:id]] and without the addresses of iTop's images."""
+        """Return text as HTML, with links for [[Class:id]] and without the addresses that must not be sent."""
         pieces: list[str] = []
         end = 0
         for match in _OBJECT_LINK.finditer(text):
-            pieces.append(_escape_without_image_urls(text[end : match.start()]))
+            pieces.append(self._escape(text[end : match.start()]))
             class_name, object_id, label = match.groups()
             pieces.append(self._object_link(class_name, object_id.strip(), (label or "").strip()))
             end = match.end()
-        pieces.append(_escape_without_image_urls(text[end:]))
+        pieces.append(self._escape(text[end:]))
         return "".join(pieces)
+
+    def _escape(self, text: str) -> str:
+        """Return the text escaped, without the addresses of iTop's images and, for customers, of its back office."""
+        text = _without_image_urls(text)
+        if self._for_customer:
+            text = BARE_URL.sub(self._url_for_customer, text)
+        return escape(text)
+
+    def _url_for_customer(self, match: re.Match[str]) -> str:
+        url = strip_punctuation(match[0])
+        if not self._itop.is_console_page(url):
+            return match[0]
+        return f"[{_('Internal link')}]" + match[0].removeprefix(url)
 
     def _object_link(self, class_name: str, object_id: str, label: str) -> str:
         """Return a link to an object in iTop as HTML, or only its label if there must be no link.
@@ -152,7 +167,7 @@ class _IntercomRenderer(HtmlRenderer):
         """
         if self._only_person is not None and class_name in PEOPLE and object_id != str(self._only_person):
             return escape(_("a colleague"))
-        shown = _escape_without_image_urls(label or f"{class_name} {object_id}")
+        shown = self._escape(label or f"{class_name} {object_id}")
         # A mention's attributes may contain anything.
         is_valid = _CLASS_NAME.fullmatch(class_name) and _OBJECT_ID.fullmatch(object_id)
         if self._for_customer or not is_valid:
@@ -170,14 +185,9 @@ class _IntercomRenderer(HtmlRenderer):
                 # iTop 3.3 writes "@name" here, so the id is only in the address.
                 object_id = _query_value(url, "id")
             return self._object_link(node.attributes.get("data-object-class", ""), object_id, label)
-        if not url or _is_image_of_itop(url) or (self._for_customer and self._is_back_office(url)):
+        if not url or _is_image_of_itop(url) or (self._for_customer and self._itop.is_console_page(url)):
             return escape(label)
         return f'<a href="{html.escape(url)}">{escape(label)}</a>'
-
-    def _is_back_office(self, url: str) -> bool:
-        """Return whether the URL is a page of iTop's console, and not of a portal, which customers can open."""
-        pages = f"{self._itop.url}/pages/"
-        return url.startswith(pages) and not url.startswith(f"{pages}exec.php")
 
     def _media(self, node: Element) -> str:
         name = " ".join(node.attributes.get("alt", "").split())
@@ -244,11 +254,11 @@ def _quoted(block: str) -> str:
     return "<p>&gt; " + block.removeprefix("<p>").replace("<br>", "<br>&gt; ")
 
 
-def _escape_without_image_urls(text: str) -> str:
-    """Return the text escaped, with “[Picture]” instead of each word that contains the address of an image in iTop."""
-    if _IMAGE_OF_ITOP in unquote(text).casefold():
-        text = _WORD.sub(lambda word: f"[{_('Picture')}]" if _is_image_of_itop(word[0]) else word[0], text)
-    return escape(text)
+def _without_image_urls(text: str) -> str:
+    """Return the text with “[Picture]” instead of each word that contains the address of an image in iTop."""
+    if _IMAGE_OF_ITOP not in unquote(text).casefold():
+        return text
+    return _WORD.sub(lambda word: f"[{_('Picture')}]" if _is_image_of_itop(word[0]) else word[0], text)
 
 
 def _query_value(url: str, name: str) -> str:

@@ -26,6 +26,7 @@ from intercom_bridge.models import (
 from intercom_bridge.models.event_rules import Action, EventRules, rules_of
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.ops.metrics import increment, ticket_events
+from intercom_bridge.sync.failure_notes import find_gone_note
 from intercom_bridge.sync.verify import VisibleContent
 
 from .compare import Change
@@ -204,14 +205,19 @@ def _store_messages(events: Sequence[TicketEvent], conversation: Conversation, r
     """Store the messages about these events, and on each event its message or the reason why it has none."""
     if not events:
         return
-    messages = plan(events, conversation, rules)
+    for event in events:
+        if event.kind == EventKind.GONE:
+            # A note about a message that could not be copied may have reported it already.
+            event.message = find_gone_note(conversation, event.ticket)
+    unreported = [event for event in events if event.message is None]
+    messages = plan(unreported, conversation, rules)
     for message in messages:
         message.save()
     for event in events:
         # This sets `message_id`: the message had no primary key when `plan` assigned it.
         event.message = event.message
         event.save(update_fields=["message", "reason_code", "reason_detail"])
-    assign_files(events, messages, rules)
+    assign_files(unreported, messages, rules)
 
 
 def _event(ticket: Ticket, conversation: Conversation, change: Change) -> TicketEvent:

@@ -136,7 +136,7 @@ class FileReader(ExitStack):
         with path.open("rb") as opened:
             head = opened.read(HEAD_BYTES)
         content_type = content_type_of(file.name, head, file.content_type)
-        name = safe_name(file.name or f"picture-{row.position + 1}", content_type)
+        name = safe_name(file.name or f"picture-{_picture_number(row)}", content_type)
         types = row.event.conversation.workspace.forbidden_file_types
         if is_forbidden(name, content_type, head, types):
             raise FileNotPostedError(ReasonCode.FILE_TYPE_FORBIDDEN, name, name=name)
@@ -157,6 +157,21 @@ class FileReader(ExitStack):
                 client, picture.image_id, picture.secret, max_bytes=max_bytes, path=path, deadline=deadline
             )
         return write_embedded_picture(picture.data, path, max_bytes)
+
+
+def _picture_number(row: FileToIntercom) -> int:
+    """Return the number of the picture among those of all events that are reported with its event, from 1.
+
+    A note can report several entries, and pictures in entries have no names.
+    """
+    reported_with = row.event.message_id
+    if reported_with is None:
+        return row.position + 1
+    earlier = FileToIntercom.objects.filter(
+        source=FileToIntercom.Source.PICTURE, event__message=reported_with, event__lt=row.event_id
+    )
+    # A picture has further rows if a teammate has sent it to the customer.
+    return earlier.order_by().values("event", "position").distinct().count() + row.position + 1
 
 
 def write_embedded_picture(data: str, path: Path, max_bytes: int) -> AttachmentFile:

@@ -59,7 +59,7 @@ _STARTS_AS_HTML = re.compile(
 _ENDS_AS_HTML = re.compile(r"</[a-z][a-z0-9]*\s*>|<img[\s/][^<>]*>", re.IGNORECASE)
 _LINK_URL = re.compile(r"(?:(?:https?|ftp)://|mailto:|tel:|sms:)[^\s]", re.IGNORECASE)
 _IMAGE_URL = re.compile(r"https?://[^\s]", re.IGNORECASE)
-_BARE_URL = re.compile('https?://[^\\s<>"\u200b-\u200f\u2060\ufeff]+', re.IGNORECASE)
+BARE_URL = re.compile('https?://[^\\s<>"\u200b-\u200f\u2060\ufeff]+', re.IGNORECASE)
 _ADDRESS = re.compile(r"\(?+(?:https?://|mailto:)\S++", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*+>")
 _LINK_TAG = re.compile(r"</?a(?: [^>]*+)?>")
@@ -139,15 +139,15 @@ def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, Media
     return markup
 
 
-def to_text(body: str, *, hidden_url: str = "") -> str:
+def to_text(body: str, *, is_hidden: Callable[[str], bool] | None = None) -> str:
     """Return the body (HTML or plain text) as plain text, with list markers, and links as `label (URL)`.
 
-    If `hidden_url` is given, links to URLs that begin with it become their label alone.
+    Links to URLs for which `is_hidden` returns true become their label alone.
     """
     text, is_html = _clean_body(body)
     text = text[:MAX_BODY_LENGTH]
     if is_html:
-        text = "\n\n".join(_TextRenderer(hidden_url).blocks(parse(text))).replace(NO_BREAK_SPACE, " ")
+        text = "\n\n".join(_TextRenderer(is_hidden).blocks(parse(text))).replace(NO_BREAK_SPACE, " ")
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
@@ -211,8 +211,8 @@ def _line_to_html(line: str) -> str:
     pieces: list[str] = []
     converted = 0  # the index up to which the line is converted
     line = line.expandtabs(4).rstrip()
-    for match in _BARE_URL.finditer(line):
-        url = _strip_punctuation(match.group())
+    for match in BARE_URL.finditer(line):
+        url = strip_punctuation(match.group())
         if url.endswith("//"):  # nothing after the scheme
             continue
         pieces.append(_words_to_html(line[converted : match.start()], is_line_start=converted == 0))
@@ -231,7 +231,7 @@ def _words_to_html(words: str, *, is_line_start: bool) -> str:
     return escape(words)
 
 
-def _strip_punctuation(url: str) -> str:
+def strip_punctuation(url: str) -> str:
     """Remove the punctuation of the surrounding sentence from the end of a URL. Keep brackets that the URL opened."""
     # How many closing brackets of each kind have no opening bracket in the URL.
     unopened = {")": url.count(")") - url.count("("), "]": url.count("]") - url.count("[")}
@@ -549,8 +549,8 @@ def trim(markup: str) -> str:
 
 
 class _TextRenderer(_Renderer):
-    def __init__(self, hidden_url: str) -> None:
-        self._hidden_url = hidden_url
+    def __init__(self, is_hidden: Callable[[str], bool] | None) -> None:
+        self._is_hidden = is_hidden
         self.block_renderers = {
             **dict.fromkeys(LISTS, self._list),
             "li": self._item_alone,
@@ -579,8 +579,9 @@ class _TextRenderer(_Renderer):
     def _link(self, node: Element, text: str) -> str:
         """Return a link with this text as `label (URL)`. Leave the URL out if it is hidden or the text shows it."""
         url, label = allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
-        is_hidden = bool(self._hidden_url) and url.startswith(self._hidden_url)
-        return f"{label} ({url})" if url and label and not is_hidden and not _shows_url(label, url) else text
+        if not url or not label or _shows_url(label, url) or (self._is_hidden and self._is_hidden(url)):
+            return text
+        return f"{label} ({url})"
 
     def _preformatted(self, node: Element) -> list[str]:
         text = "".join(self.inline(child, is_preformatted=True) for child in node.children).strip("\n")

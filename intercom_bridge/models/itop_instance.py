@@ -4,7 +4,8 @@ import hmac
 import re
 import secrets
 import zoneinfo
-from urllib.parse import urlencode
+from typing import Final
+from urllib.parse import urlencode, urlsplit
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -16,6 +17,9 @@ from .reason import ReasonCode
 # Begins with an invisible word joiner, because Django's admin capitalizes the first letter: “ITop”.
 ITOP = "\u2060iTop"
 
+# The characters of a URL that are compared.
+_MAX_COMPARED_LENGTH: Final = 2_000
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 PUSH_NOTED_EVERY = dt.timedelta(minutes=1)
 _USER_ID = re.compile(r"itop-([0-9a-f]{8})-([1-9][0-9]{0,17})-([0-9a-f]{24})")
 
@@ -41,6 +45,23 @@ def base_address(url: str) -> str:
     for page in ("/webservices/rest.php", "/pages/UI.php", "/index.php"):
         url = url.removesuffix(page).rstrip("/")
     return url
+
+
+def _comparable(url: str) -> str:
+    """Return the host, the port and the path of the URL in lower case, "" if it is not a valid http(s) URL.
+
+    The scheme and a default port are left out: a server usually has the same pages with http and https.
+    """
+    try:
+        # Cut, because `urlsplit` normalizes the host in quadratic time.
+        parts = urlsplit(url[:_MAX_COMPARED_LENGTH].lower())
+        port = parts.port
+    except ValueError:
+        return ""
+    if parts.scheme not in _DEFAULT_PORTS:
+        return ""
+    shown_port = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.hostname}{shown_port}{parts.path}"
 
 
 class ItopInstance(models.Model):
@@ -164,7 +185,13 @@ class ItopInstance(models.Model):
         return bool(paused.update(paused_until=timezone.now()))
 
     def reset_capabilities(self) -> list[str]:
-        """Reset what iTop's responses have shown, after a change of address or account. Return the fields to save."""
+        """Reset what iTop's responses have shown, after a change of address or account. Return the fields to save.
+
+        What other rows store of it is reset at once: the cached results, and whether the workspaces' ticket classes
+        have the attributes of Combodo's extension.
+        """
+        self.answers.all().delete()
+        self.workspaces.update(has_extension_attributes=None)
         initial_values: dict[str, object] = {
             "is_administrator": None,
             "tracked_logs": {},
@@ -188,6 +215,24 @@ class ItopInstance(models.Model):
     @property
     def zone(self) -> dt.tzinfo:
         return zoneinfo.ZoneInfo(self.time_zone)
+
+    def has_page(self, url: str) -> bool:
+        """Return whether the URL is this iTop's address, or an address below it, in any spelling."""
+        return f"{_comparable(url)}/".startswith(f"{_comparable(self.url).rstrip('/')}/")
+
+    def is_console_page(self, url: str) -> bool:
+        """Return whether the URL is a page of this iTop that customers cannot open.
+
+        They can open the portals, which are pages of exec.php or have the address `portal_url`, and iTop's home page,
+        which redirects them to their portal.
+        """
+        if not self.has_page(url):
+            return False
+        page = _comparable(url)
+        path = page.removeprefix(_comparable(self.url).rstrip("/"))
+        portal = _comparable(self.portal_url.partition("{")[0])
+        is_in_portal = path.startswith("/pages/exec.php") or bool(portal and page.startswith(portal))
+        return not is_in_portal and path not in ("", "/", "/index.php")
 
     def backoffice_url(self, ticket_class: str, ticket_id: int) -> str:
         """Return the ticket's address for agents."""

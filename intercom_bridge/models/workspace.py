@@ -332,15 +332,19 @@ class Workspace(models.Model):
         self.has_extension_attributes = exist
         self.save(update_fields=["has_extension_attributes"])
 
-    def reset_use(self, changed_columns: Iterable[str]) -> list[str]:
-        """Clear when the client secrets among the changed columns were last used, without saving the row.
+    def reset_outdated(self, changed_columns: Iterable[str]) -> list[str]:
+        """Clear the fields that no longer apply after a change of these columns. Return the names of fields to save.
 
-        Return the names of the fields to save.
+        After a change of a client secret, this is the time when it was last used. After a change of the iTop or the
+        profile, a worker will find out again whether the ticket class has the attributes of Combodo's extension.
         """
-        used_at_columns = [f"{column}_used_at" for column in CLIENT_SECRETS.intersection(changed_columns)]
-        for column in used_at_columns:
-            setattr(self, column, None)
-        return used_at_columns
+        changed_columns = set(changed_columns)
+        outdated = [f"{column}_used_at" for column in CLIENT_SECRETS & changed_columns]
+        if {"itop", "profile"} & changed_columns:
+            outdated.append("has_extension_attributes")
+        for name in outdated:
+            setattr(self, name, None)
+        return outdated
 
     @property
     def intercom_api_url(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from django.db.models import Q
 from django.utils import translation
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -10,7 +11,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from intercom_bridge.files.summary import HOPELESS
-from intercom_bridge.models import Conversation, Delivery, FileToItop, OutgoingMessage, Ticket, TicketCreation
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    EventKind,
+    FileToItop,
+    OutgoingMessage,
+    Ticket,
+    TicketCreation,
+)
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 # For these reasons, the note leaves out iTop's own text: it would only be a database error, and the label is enough.
@@ -35,8 +44,13 @@ MAX_NAMED_FILES: Final = 10
 
 
 def note_failed_delivery(delivery: Delivery) -> None:
-    """Queue a note about a message that was not copied, unless there is a note for this ticket and reason."""
+    """Queue a note about a message that was not copied, unless there is a note for this ticket and reason.
+
+    If the ticket is gone, a note about its deletion is enough.
+    """
     conversation, ticket, code = delivery.conversation, delivery.ticket, delivery.reason_code
+    if code == ReasonCode.TICKET_NOT_FOUND and find_gone_note(conversation, ticket):
+        return
     with translation.override(conversation.workspace.language):
         problem = format_html(
             _("A message could not be copied to ticket {ticket}. {reason}"),
@@ -48,13 +62,34 @@ def note_failed_delivery(delivery: Delivery) -> None:
             "If more messages fail for this reason, the bridge posts no further note. The panel counts them under "
             "Sync status."
         )
-        queue_note(conversation, f"delivery {ticket.pk} {code}", problem, to_do, no_more_notes)
+        queue_note(conversation, _delivery_key(ticket, code), problem, to_do, no_more_notes)
+
+
+def find_gone_note(conversation: Conversation, ticket: Ticket) -> OutgoingMessage | None:
+    """Return the note that has told the conversation that iTop no longer returns the ticket, None if there is none.
+
+    It reports either the ticket's deletion or a message that could not be copied. A note from before the ticket was
+    visible again does not count.
+    """
+    reports_deletion = Q(events__ticket=ticket, events__kind=EventKind.GONE)
+    reports_message = Q(once_key=_delivery_key(ticket, ReasonCode.TICKET_NOT_FOUND))
+    # Not `ticket.gone_at`, because the row may have changed since it was read.
+    gone_at = Ticket.objects.filter(pk=ticket.pk).values("gone_at")
+    notes = OutgoingMessage.objects.exclude(state=OutgoingMessage.State.FAILED)
+    return notes.filter(
+        reports_deletion | reports_message, conversation=conversation, created_at__gte=gone_at
+    ).first()
+
+
+def _delivery_key(ticket: Ticket, code: str) -> str:
+    return f"delivery {ticket.pk} {code}"
 
 
 def note_failed_files(file: FileToItop) -> None:
     """Queue one note about all files of a message that were not copied. `file` is one file of the message.
 
-    Do nothing as long as a file has not been tried, if no file has failed, or if the note exists.
+    Do nothing as long as a file has not been tried, if no file has failed, or if the note exists. Files that failed
+    because the ticket is gone are left out: another note says that it is gone.
     """
     if file.is_redacted:
         return
@@ -73,7 +108,7 @@ def note_failed_files(file: FileToItop) -> None:
         other
         for other in files
         if other.state == FileToItop.State.FAILED
-        and other.reason_code not in HOPELESS
+        and other.reason_code not in (*HOPELESS, ReasonCode.TICKET_NOT_FOUND)
         and other.cleaned_at is None
     ]
     if not failed:

@@ -43,11 +43,11 @@ from .message import Destination, destination, order_of, part_to_json, redaction
 
 log = structlog.get_logger(__name__)
 
+# A notification with one of these topics always contains a message.
+MESSAGE_TOPICS = ("conversation.user.replied", "conversation.admin.replied", "conversation.admin.noted")
 # Teammates can also write a message while they close, open, assign or snooze a conversation.
 FOLLOWED_TOPICS = (
-    "conversation.user.replied",
-    "conversation.admin.replied",
-    "conversation.admin.noted",
+    *MESSAGE_TOPICS,
     "conversation.admin.closed",
     "conversation.admin.opened",
     "conversation.admin.assigned",

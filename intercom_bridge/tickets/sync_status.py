@@ -17,9 +17,10 @@ from intercom_bridge.files.summary import (
     summary_of,
 )
 from intercom_bridge.files.summary import RETRIABLE as RETRIABLE_FILE
-from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink, WebhookEvent
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode, reason_label
+from intercom_bridge.sync.intake import MESSAGE_TOPICS
 
 from .context import PanelContext
 from .conversation import find_conversation
@@ -43,7 +44,7 @@ class SyncStatus:
 
     on: at least one ticket gets new messages.
     paused: the references of the tickets that get no new messages although another ticket does.
-    waiting, failed: the messages in these states.
+    waiting, failed: the messages in these states. Messages whose notification no worker has processed yet are waiting.
     retriable: the failed messages that a retry may write.
     needs_other_ticket: some failed messages can only be written to another ticket.
     left_out: the messages that were skipped during a pause, and that no teammate has decided on yet.
@@ -72,7 +73,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class TicketSync:
-    """How many messages of one linked ticket are in each state.
+    """How many messages of one linked ticket are in each state. `waiting` is counted as in SyncStatus.
 
     `last_at` is when the newest written message was sent in Intercom, in the workspace's time zone.
     """
@@ -114,7 +115,7 @@ def get_sync_status(context: PanelContext) -> SyncStatus | None:
     conversation = find_conversation(context)
     if conversation is None:
         return None
-    links = TicketLink.objects.of_conversation(conversation).values_list("ticket__ref", "sync_on")
+    links = list(TicketLink.objects.of_conversation(conversation))
     if not links:
         return None
     deliveries = _deliveries(conversation)
@@ -123,11 +124,15 @@ def get_sync_status(context: PanelContext) -> SyncStatus | None:
     unwritten: list[Any] = list(flagged.values_list(*columns, named=True))
     failed_count = _count_messages(delivery for delivery in unwritten if delivery.state == State.FAILED)
     left_out = deliveries.left_out_by_pause().values_list("kind", "part_id", named=True)
-    is_any_on = any(sync_on for _ref, sync_on in links)
+    waiting_count = _count_messages(delivery for delivery in unwritten if delivery.state == State.WAITING)
+    waiting_count += sum(
+        any(_gets_message(link, arrival) for link in links) for arrival in _unprocessed_arrivals(conversation)
+    )
+    is_any_on = any(link.sync_on for link in links)
     return SyncStatus(
         on=is_any_on,
-        paused=tuple(ref for ref, sync_on in links if is_any_on and not sync_on),
-        waiting=_count_messages(delivery for delivery in unwritten if delivery.state == State.WAITING),
+        paused=tuple(link.ticket.ref for link in links if is_any_on and not link.sync_on),
+        waiting=waiting_count,
         failed=failed_count,
         retriable=_count_messages(delivery for delivery in unwritten if delivery.is_retriable),
         needs_other_ticket=any(delivery.needs_other_ticket for delivery in unwritten),
@@ -230,6 +235,23 @@ def _deliveries(conversation: Conversation | None) -> DeliveryQuerySet:
     return Delivery.objects.filter(conversation=conversation, ticket__in=linked)
 
 
+def _unprocessed_arrivals(conversation: Conversation) -> list[dt.datetime]:
+    """Return the arrival of each notification about a message that no worker has processed yet."""
+    events = WebhookEvent.objects.waiting().exclude(reason_code=ReasonCode.OWN_POST_PENDING)
+    of_conversation = events.filter(
+        workspace=conversation.workspace_id,
+        conversation_id=conversation.conversation_id,
+        topic__in=MESSAGE_TOPICS,
+    )
+    return list(of_conversation.values_list("received_at", flat=True))
+
+
+def _gets_message(link: TicketLink, arrival: dt.datetime) -> bool:
+    """Return whether a message that arrived at this time is copied to the link's ticket."""
+    was_paused = link.was_paused_at(int(arrival.timestamp()))
+    return link.sync_on and arrival >= link.created_at and not was_paused
+
+
 def _count_messages(deliveries: Iterable[Any]) -> int:
     """Return how many messages these deliveries are about. A message has a delivery for each linked ticket."""
     return len({(delivery.kind, delivery.part_id) for delivery in deliveries})
@@ -261,19 +283,21 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
     )
     group_of_ticket = {group["ticket"]: group for group in groups}
     files_of_ticket = summaries_by_ticket(conversation)
+    arrivals = _unprocessed_arrivals(conversation)
     syncs = []
     for link in TicketLink.objects.of_conversation(conversation):
         files = files_of_ticket.get(link.ticket_id, NO_FILES)
+        unprocessed = sum(_gets_message(link, arrival) for arrival in arrivals)
         group = group_of_ticket.get(link.ticket_id)
         if group is None:
-            syncs.append(TicketSync(ref=link.ticket.ref, files=files))
+            syncs.append(TicketSync(ref=link.ticket.ref, waiting=unprocessed, files=files))
             continue
         last_at = group["last_at"]
         syncs.append(
             TicketSync(
                 ref=link.ticket.ref,
                 written=group["written"],
-                waiting=group["waiting"],
+                waiting=group["waiting"] + unprocessed,
                 failed=group["failed"],
                 last_at=dt.datetime.fromtimestamp(last_at, conversation.workspace.zone) if last_at else None,
                 files=files,

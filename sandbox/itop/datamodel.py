@@ -128,7 +128,7 @@ def stopwatch(code: str, *thresholds: int) -> tuple[Attribute, ...]:
     return (other("stopwatch", code, default=0), *parts)
 
 
-# The classes of Combodo's extension "Webhook integration" (recordings 259 and 260).
+# The classes of Combodo's extension "Webhook integration".
 _WEBHOOK_INTEGRATION = (
     ItopClass("RemoteApplicationType", naming="{name}", own=(text("name", "Name", mandatory=True),)),
     ItopClass(

@@ -485,8 +485,13 @@ def save(client: Client, itop: ItopInstance, **typed: str) -> None:
 def test_another_address_or_account_resets_what_was_detected(
     admin_client: Client, known: ItopInstance, typed: dict[str, str]
 ) -> None:
+    profile = TicketProfile.objects.create(name="Requests")
+    Workspace.objects.create(
+        itop=known, profile=profile, workspace_id="abcd1234", has_extension_attributes=True
+    )
     save(admin_client, known, **typed)
     assert (known.is_administrator, known.tracked_logs) == (None, {})
+    assert Workspace.objects.get().has_extension_attributes is None
     assert (known.paused_until, known.paused_since, known.pause_code) == (None, None, "")
     assert known.failures_in_a_row == 0
     assert not CachedAnswer.objects.exists()

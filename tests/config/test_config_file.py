@@ -244,6 +244,33 @@ def test_another_url_discards_what_was_learned_about_the_itop(workspace: Workspa
     assert PersonMatch.objects.count() == 0
 
 
+@pytest.mark.parametrize(
+    ("rows", "changes"),
+    [
+        ("itops", {"url": "https://staging.example.com/itop"}),
+        ("itops", {"user": "somebody"}),
+        ("profiles", {"ticket_class": "UserRequest"}),
+        ("workspaces", {"profile": "The other"}),
+        ("workspaces", {"itop": "The other"}),
+    ],
+)
+def test_an_import_makes_a_worker_look_for_the_extension_s_attributes_again(
+    workspace: Workspace, load: Load, rows: str, changes: dict[str, str]
+) -> None:
+    """Another iTop, account or ticket class may not have these attributes."""
+    TicketProfile.objects.create(name="The other", ticket_class="UserRequest")
+    ItopInstance.objects.create(name="The other", url="https://other.example.com", token="x")
+    workspace.learn_attributes(exist=True)
+    document = exported()
+    load(document, "--overwrite")
+    workspace.refresh_from_db()
+    assert workspace.has_extension_attributes is True
+    document[rows][0] |= changes
+    load(document, "--overwrite")
+    workspace.refresh_from_db()
+    assert workspace.has_extension_attributes is None
+
+
 def test_missing_secrets_of_a_workspace_are_reported(workspace: Workspace, load: Load) -> None:
     document = exported()
     document["workspaces"][0] |= {"workspace_id": "efgh5678"}

@@ -135,6 +135,19 @@ def test_files_and_pictures_of_an_entry_are_posted_with_it(
     assert "download_inlineimage" not in OutgoingMessage.objects.get().body
 
 
+def test_the_pictures_of_several_entries_have_different_names(
+    ticket: Ticket, itop: Itop, intercom: Intercom, poll: Poll
+) -> None:
+    for text in ("First", "Second"):
+        itop.act(ticket.object_id, account="jverne", entry=f"<p>{text}</p>", pictures=[SHOT, SHOT])
+    poll()
+    ((_kind, _text, names),) = posted(intercom)
+    assert names == ["picture-1.png", "picture-2.png", "picture-3.png", "picture-4.png"]
+    itop.act(ticket.object_id, account="jverne", entry="<p>Later</p>", pictures=[SHOT])
+    poll()
+    assert posted(intercom)[-1][2] == ["picture-1.png"]
+
+
 def test_what_is_in_the_ticket_when_it_is_linked_and_what_clients_add_is_no_news(
     ticket: Ticket, itop: Itop, look: Poll, tmp_path: Any
 ) -> None:

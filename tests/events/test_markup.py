@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_bridge.events import markup
-from intercom_bridge.events.markup import to_intercom
+from intercom_bridge.events.markup import to_intercom, to_plain_text
 from intercom_bridge.intercom import tree
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import ItopInstance
@@ -105,6 +105,38 @@ def test_customers_get_no_address_of_the_back_office() -> None:
     assert to_intercom(console, ITOP, for_customer=True) == "<p>R-000001</p>"
     portal = f'<p><a href="{ITOP.url}/pages/exec.php/object/edit/UserRequest/1">R-000001</a></p>'
     assert to_intercom(portal, ITOP, for_customer=True) == portal
+
+
+@pytest.mark.parametrize(
+    "given_html",
+    [
+        "<p>See ({url}).</p>",
+        '<p>See (<a href="{url}">{url}</a>).</p>',
+        '<p>See (<a href="{url}"><b>{url}</b></a>).</p>',
+        "<p>See ([[Server:1|{url}]]).</p>",
+    ],
+    ids=["text", "link", "bold link", "label"],
+)
+def test_an_address_of_the_back_office_in_a_text_is_replaced_for_customers(given_html: str) -> None:
+    html = given_html.format(url=CONSOLE.format("UserRequest", 12))
+    assert to_intercom(html, ITOP, for_customer=True) == "<p>See ([Internal link]).</p>"
+    assert "operation=details" in to_intercom(html, ITOP)
+
+
+def test_other_addresses_in_a_text_are_kept_for_customers() -> None:
+    html = "<p>See https://x.example/?a=1&amp;b=2, https://itop.example and [[x]].</p>"
+    assert to_intercom(html, ITOP, for_customer=True) == html
+
+
+def test_an_address_of_the_back_office_in_code_is_replaced_for_customers() -> None:
+    html = f"<pre>curl {CONSOLE.format('Server', 1)}\nexit</pre>"
+    expected = "<pre><code>curl [Internal link]\nexit</code></pre>"
+    assert to_intercom(html, ITOP, for_customer=True) == expected
+
+
+def test_links_to_itop_are_only_labels_in_plain_text_for_teammates() -> None:
+    html = '<p><a href="HTTPS://iTop.example:443/pages/UI.php?id=1">R-000001</a> <a href="https://x.example">x</a></p>'
+    assert to_plain_text(html, ITOP) == "R-000001 x (https://x.example)"
 
 
 def test_a_mention_is_linked_by_the_id_in_its_address() -> None:
@@ -216,6 +248,8 @@ ITOP_PATTERNS: dict[str, tuple[str, str, str]] = {
     "encoded address": ("<p>download_inlineimage", "%25", "</p>"),
     "encoded link": ('<p><a href="https://x/', "%25", '">x</a></p>'),
     "mentions": ("<p>", '<a data-role="object-mention" data-object-class=A data-object-id=1>x', "</p>"),
+    "addresses of pages": ("<p>", "https://itop.example/pages/x. ", "</p>"),
+    "one long address of a page": ("<p>https://itop.example/pages/", "x)", "</p>"),
     "quotes of lines": ("<blockquote>" * 30, "x<br>", ""),
     "tables in cells": ("", "<table><tr><td>x</td><td>", ""),
     "line breaks in cells": ("<table><tr><td>", "x<br>", "</table>"),
@@ -243,6 +277,7 @@ def test_time_grows_linearly(pattern: str, monkeypatch: pytest.MonkeyPatch) -> N
     def seconds(factor: int, convert: Callable[..., str] = to_intercom) -> float:
         start = time.process_time()
         convert(bodies[factor], ITOP, max_length=10**9)
+        convert(bodies[factor], ITOP, for_customer=True, max_length=10**9)
         return time.process_time() - start
 
     assert takes_linear_time(seconds)

@@ -10,7 +10,15 @@ import pytest
 from django.utils import timezone
 
 from intercom_bridge.events.poll import poll_itop
-from intercom_bridge.models import ItopPoll, Ticket, TicketEvent, TicketLink, TicketSnapshot
+from intercom_bridge.models import (
+    Delivery,
+    ItopPoll,
+    OutgoingMessage,
+    Ticket,
+    TicketEvent,
+    TicketLink,
+    TicketSnapshot,
+)
 from sandbox.itop import Itop
 
 from .conftest import Agent, make_due
@@ -80,6 +88,56 @@ def test_a_deleted_ticket_is_reported_once(ticket: Ticket, itop: Itop, agent: Ag
     sweep_due()
     poll()
     assert kinds() == ["gone"]
+
+
+def announcements() -> list[str]:
+    """Return the kinds of notes that say that the ticket is gone."""
+    bodies = OutgoingMessage.objects.order_by("pk").values_list("body", flat=True)
+    texts = {"was deleted in iTop": "event", "no longer exists in iTop": "failure"}
+    return [kind for body in bodies for text, kind in texts.items() if text in body]
+
+
+def test_a_message_to_a_ticket_that_was_reported_as_deleted_leaves_no_further_note(
+    ticket: Ticket, agent: Agent, poll: Poll, customer_writes: Callable[[str], Delivery]
+) -> None:
+    agent.delete(ticket)
+    sweep_due()
+    poll()
+    poll()
+    assert announcements() == ["event"]
+    delivery = customer_writes("Anybody there?")
+    assert (delivery.state, delivery.reason_code) == ("failed", "ticket_not_found")
+    assert announcements() == ["event"]
+
+
+def test_a_deleted_ticket_is_not_reported_again_after_a_note_about_a_message(
+    ticket: Ticket, agent: Agent, poll: Poll, customer_writes: Callable[[str], Delivery]
+) -> None:
+    poll()
+    agent.delete(ticket)
+    customer_writes("Anybody there?")
+    assert announcements() == ["failure"]
+    poll()
+    assert kinds() == ["gone"]
+    assert announcements() == ["failure"]
+
+
+def test_a_ticket_that_was_back_and_is_deleted_again_is_reported_again(
+    ticket: Ticket, itop: Itop, agent: Agent, poll: Poll, customer_writes: Callable[[str], Delivery]
+) -> None:
+    poll()
+    row = itop.store.load("UserRequest", ticket.object_id)
+    assert row is not None
+    agent.delete(ticket)
+    customer_writes("Anybody there?")
+    itop.store.insert_row(row)
+    poll()
+    assert not is_gone()
+    agent.delete(ticket)
+    sweep_due()
+    poll()
+    poll()
+    assert announcements() == ["failure", "event"]
 
 
 def test_a_ticket_that_the_writer_did_not_find_is_not_back_because_of_a_poll(

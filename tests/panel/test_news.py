@@ -273,7 +273,9 @@ def test_addresses_of_images_and_of_the_back_office_are_not_offered_to_the_custo
     linked: Teammate, itop: Itop
 ) -> None:
     url = f"{itop.url}/pages/ajax.document.php?operation=download_inlineimage&amp;id=7&amp;s=abc123"
-    happen(content=f'<p>See [[UserRequest:8]]</p><p><img src="{url}" alt="plan.png"></p>')
+    console = f"{itop.url}/pages/UI.php?operation=details&amp;class=UserRequest&amp;id=8"
+    links = f'[[UserRequest:8]] <a href="{console}">{console}</a> {console}'
+    happen(content=f'<p>See {links}</p><p><img src="{url}" alt="plan.png"></p>')
     linked.open().click("answered")
     assert "abc123" not in linked.text
     text = linked.click("Send to").field("Message")["value"]

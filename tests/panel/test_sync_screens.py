@@ -377,6 +377,43 @@ def test_the_sync_page_explains_waiting_messages(
     assert "iTop has a problem, so messages wait" in linked.text or "Last attempt:" in linked.text
 
 
+def test_messages_that_no_worker_has_processed_are_waiting(
+    linked: Teammate, client: Client, work: Work
+) -> None:
+    say(client, 50, 51)
+    # A notification without a message.
+    notify(client, topic="conversation.admin.closed", notification_id="closed")
+    assert not Delivery.objects.exists()
+    linked.open()
+    assert "2 messages waiting" in linked.text
+    linked.click("Sync on")
+    assert "0 of 2 messages in R-000008, 2 waiting" in linked.text
+    work()
+    assert "waiting" not in linked.open().text
+    linked.click("Sync on")
+    assert "2 of 2 messages in R-000008" in linked.text
+
+
+def test_messages_that_arrive_during_a_pause_are_not_waiting(
+    linked: Teammate, client: Client, time_machine: Any
+) -> None:
+    time_machine.move_to(timezone.now())
+    linked.open().click("Pause sync")
+    say(client, 50)
+    assert "waiting" not in linked.open().text
+    time_machine.shift(2)
+    linked.click("Resume sync")
+    assert "waiting" not in linked.open().text
+
+
+def test_messages_that_arrived_before_the_link_are_not_waiting(
+    teammate: Teammate, client: Client, itop: Itop
+) -> None:
+    say(client, 50)
+    store_link(teammate, itop, "R-000008")
+    assert "waiting" not in teammate.open().text
+
+
 def test_actions_on_the_sync_page_stay_on_it(linked: Teammate) -> None:
     linked.open().click("Sync on").click("Pause sync")
     assert "Sync status" in linked.text and "new messages are not copied" in linked.text

@@ -222,6 +222,20 @@ def test_the_failed_files_of_a_message_leave_one_note(
     assert "A file of a message could not be copied" in second and "The file is still in this" in second
 
 
+def test_a_message_with_a_file_for_a_deleted_ticket_leaves_one_note(
+    linked: Ticket, write: Write, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    itop.store.remove(linked.ticket_class, linked.object_id)
+    write(SMALL)
+    work()
+    assert [row.reason_code for row in (FileToItop.objects.get(), Delivery.objects.get())] == [
+        "ticket_not_found",
+        "ticket_not_found",
+    ]
+    (body,) = bodies(intercom)
+    assert "A message could not be copied" in body and "The ticket no longer exists in iTop." in body
+
+
 def test_the_note_waits_until_each_file_has_been_tried(
     linked: Ticket, write: Write, intercom: Intercom, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
