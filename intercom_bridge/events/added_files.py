@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 ACTIVE_FOR: Final = dt.timedelta(hours=1)
 MAX_TICKETS: Final = 1000
-# Calls that find files by the new entries they were saved with. Each asks about one position in the tickets' logs.
+# The most calls that look for the files saved with new entries. Each asks about one position in the tickets' logs.
 MAX_ENTRIES: Final = 20
 FIELDS: Final = ("id", "item_id", "creation_date", "user_id", "contact_id_friendlyname")
 
@@ -49,7 +49,7 @@ class FilePlace(NamedTuple):
 class AddedFiles:
     """A ticket's files that people added.
 
-    known_ids: of all files that have been examined, including the new ones.
+    known_ids: the ids of all files that have been examined, including the new ones.
     changes: the changes to report, one for each new file.
     """
 
@@ -105,10 +105,10 @@ def find_files_of(
 
 
 def _due(reader: TicketReader, with_entries: Sequence[TicketSnapshot]) -> list[TicketSnapshot]:
-    """Return the tickets whose files are to be read now: [] if none is due and there are none `with_entries`.
+    """Return the tickets whose files are to be read now, [] if none is due and there are none `with_entries`.
 
-    Otherwise include all active tickets, and those that are due soon. One call reads all of them, and then they are due
-    at the same time again.
+    If there are any, add all active tickets and those that are due soon, because one call reads all of them. After it,
+    they are due at the same time again.
     """
     now = timezone.now()
     period = dt.timedelta(seconds=settings.FILES_SECONDS)
@@ -200,7 +200,7 @@ def _changes(
 def _entry_keys(reader: TicketReader, tickets: Sequence[Ticket], entries: Entries) -> dict[FilePlace, str]:
     """Return the key of the public entry that each file was saved with. `entries` are the new ones.
 
-    A file is left out if a private entry was saved together with it, too: it may belong to that one.
+    Leave out a file if a private entry was saved together with it, too: the file may belong to that entry.
     """
     by_position: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
     for ticket in tickets:

@@ -30,7 +30,7 @@ PENDING, RESOLVED, CLOSED = "pending", "resolved", "closed"
 # The key of a new file's change: this prefix, and the Attachment's id in iTop.
 FILE_KEY_PREFIX = "file:"
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
-# The most digests that are stored for a log. iTop keeps about 300 entries in it. The rest is for replaced ones.
+# The most digests that are stored for a log. iTop keeps about 300 entries. The rest is for entries that were replaced.
 MAX_DIGESTS = 600
 
 
@@ -135,7 +135,7 @@ def compare(
         value = ticket.text(codes[name]).strip()[:limit]
         if getattr(snapshot, name) != value:
             difference.new_values[name] = value
-    # Forget a log that is no longer read. Otherwise, all entries since then would be reported when it is read again.
+    # Forget a log that is not read. Otherwise, all its entries since then would be reported when it is read again.
     digests = {log: stored for log, stored in snapshot.entries.items() if log in codes}
     for log in Log:
         entries = ticket.fields.get(codes.get(log.value, ""))

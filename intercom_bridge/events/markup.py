@@ -79,7 +79,7 @@ def to_intercom(
         if len(block) > length_left:
             is_cut = True
             if not kept:
-                # Otherwise a long first block would leave nothing. Later blocks are omitted as a whole.
+                # Cut the first block, because otherwise nothing would be left. Omit a later one as a whole.
                 words = html.unescape(_TAG.sub(" ", block)).strip()
                 kept = visible_element("p", escape(cut(words, length_left)))
             break
@@ -247,7 +247,8 @@ def _quoted(block: str) -> str:
 def _escape_without_image_urls(text: str) -> str:
     """Return the text escaped, with “[Picture]” instead of each word that contains the address of an image in iTop."""
     if _IMAGE_OF_ITOP in unquote(text).casefold():
-        text = _WORD.sub(lambda word: f"[{_('Picture')}]" if _is_image_of_itop(word[0]) else word[0], text)
+        picture = f"[{_('Picture')}]"
+        text = _WORD.sub(lambda word: picture if _is_image_of_itop(word[0]) else word[0], text)
     return escape(text)
 
 

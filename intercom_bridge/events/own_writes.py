@@ -97,8 +97,8 @@ def _with_idempotency_key(client: Client, ticket_entries: list[TicketEntry]) -> 
     """Return the entries that have an idempotency key in iTop's history, as (ticket's primary key, entry's key).
 
     A query returns tickets, not entries. The first query asks about all entries at once. It usually returns no ticket,
-    because most entries are not a bridge's. Of the tickets that it returns, each query asks about one entry per ticket:
-    first about the first entry of each ticket, then about the second, and so on.
+    because most entries are not a bridge's. For the tickets that it returns, further queries ask about one entry per
+    ticket: about the first entry of each ticket, then about the second, and so on.
     """
     suspected = _tickets_with_operation(client, ticket_entries)
     remaining: dict[Ticket, list[NewEntry]] = defaultdict(list)
@@ -106,9 +106,9 @@ def _with_idempotency_key(client: Client, ticket_entries: list[TicketEntry]) -> 
         if ticket.object_id in suspected:
             remaining[ticket].append(new)
     by_bridges: set[tuple[int, str]] = set()
-    longest = max(map(len, remaining.values()), default=0)
-    for number in range(longest):
-        asked = [(ticket, new[number]) for ticket, new in remaining.items() if number < len(new)]
+    most_entries = max(map(len, remaining.values()), default=0)
+    for index in range(most_entries):
+        asked = [(ticket, entries[index]) for ticket, entries in remaining.items() if index < len(entries)]
         matching = _tickets_with_operation(client, asked)
         with_key = [(ticket, new) for ticket, new in asked if ticket.object_id in matching]
         # When two saves of a log are concurrent, both leave an operation with the same position, but iTop loses one of

@@ -103,7 +103,6 @@ def _action_for(event: TicketEvent, rules: EventRules) -> str:
     if action == Action.REPLY and (event.kind in INTERNAL_KINDS or is_entry_of_other):
         return Action.NOTE
     if action == Action.NOTHING and event.kind in rules.reopens_on:
-        # If the event reopens the conversation, a note has to explain that.
         return Action.NOTE
     return action
 
