@@ -239,7 +239,7 @@ class _Poll:
     def _read_again(self, reader: TicketReader, tickets: Sequence[Ticket]) -> list[_Comparison]:
         """Read and compare the tickets that have a new file without an entry.
 
-        Make them due soon, because some were not due: files are read of other tickets, too.
+        Files are also read of tickets that are not due. Make these tickets due soon.
         """
         if not tickets:
             return []

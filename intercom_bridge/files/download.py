@@ -17,8 +17,9 @@ up, so the bridge cannot check the IP addresses. It still sends the request only
 certificate for the name of an allowed host, which a server in a private network does not have. Configure the proxy to
 refuse private networks as well.
 
-The origin of INTERCOM_API_URL is allowed as it is if the setting FILES_FROM_STAND_IN is on. No environment variable
-sets it: it is on in settings.development and settings.testing, and off in production.
+If the setting FILES_FROM_STAND_IN is on, the origin of INTERCOM_API_URL is allowed, too, whatever its scheme, port and
+IP addresses. No environment variable sets it: it is on in settings.development and settings.testing, and off in
+production.
 
     DownloadError                  retry  file_not_downloaded   network, TLS, an unexpected response
     ├── DownloadTimeoutError       retry  file_not_downloaded   the deadline passed
@@ -267,15 +268,15 @@ def download(
 ) -> Iterator[Downloaded]:
     """Download the file to a temporary file in settings.FILES_DIR, which is deleted when the context ends.
 
-    The file must be complete `deadline` seconds from now. `name` helps to determine the type. Raise a DownloadError. It
-    never contains the address, because the signature in the address is a credential.
+    The file must be complete `deadline` seconds from now. `name` helps to determine the type. Raise a DownloadError,
+    which never contains the address, because the signature in the address is a credential.
     """
     descriptor, path = _create_file()
     try:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 received = _receive(url, hosts, max_bytes, deadline, file)
-        except OSError as error:  # the disk is full: closing writes the last bytes
+        except OSError as error:  # closing writes the last bytes, but the disk may be full
             raise FileNotStoredError(_describe(error)) from None
         yield Downloaded(
             path, received.size, content_type_of(name, received.head, received.declared), received.head
@@ -429,7 +430,7 @@ def _follow_redirects(
 
 def _resolve(location: str, target: _Target) -> str:
     """Return the address that a redirect leads to. Raise AddressRefusedError if it is not a valid one."""
-    # Check it first, because urljoin would silently repair an invalid address.
+    # Check the location first, because urljoin would silently repair an invalid one.
     if not location or _UNSAFE.search(location):
         raise AddressRefusedError("a redirect is empty or contains control characters")
     try:
@@ -581,7 +582,7 @@ def _check_response(response: http.client.HTTPResponse, target: _Target) -> None
     if response.status in (403, 404, 410):
         if _has_expired(target.url, response.getheader("Date")):
             raise AddressExpiredError
-        # The address is still valid as far as it shows. So Intercom withholds the file, perhaps because of a virus.
+        # The address does not seem to have expired, so Intercom withholds the file, perhaps because of a virus.
         raise FileQuarantinedError(f"HTTP {response.status}")
     if response.status == 204:
         raise FileEmptyError
@@ -598,7 +599,7 @@ def _has_expired(url: str, date: str | None) -> bool:
     """Return whether the address has expired by our clock, or by the server's `date`, which may be missing."""
     expiry = expiry_of(url)
     now = dt.datetime.now(dt.UTC)
-    # These are the errors for a date that is missing or invalid.
+    # Ignore a date that is missing or invalid.
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         now = max(now, parsedate_to_datetime(date or "").astimezone(dt.UTC))
     return expiry is not None and expiry <= now
@@ -606,10 +607,9 @@ def _has_expired(url: str, date: str | None) -> bool:
 
 def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes: int) -> _Received:
     """Write the response's body to the file. Raise a DownloadError."""
-    # None if the server does not declare it.
-    length = response.length
-    if length is not None and length > max_bytes:
-        raise FileTooLargeError(f"{length / 1_000_000:.1f} MB")
+    declared_size = response.length
+    if declared_size is not None and declared_size > max_bytes:
+        raise FileTooLargeError(f"{declared_size / 1_000_000:.1f} MB")
     size, head = 0, b""
     while chunk := response.read(min(CHUNK_BYTES, max_bytes + 1)):
         size += len(chunk)
@@ -621,7 +621,7 @@ def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes
             file.write(chunk)
         except OSError as error:
             raise FileNotStoredError(_describe(error)) from None
-    if length is not None and size != length:
+    if declared_size is not None and size != declared_size:
         raise DownloadError("the connection was lost before the end of the file")
     if not size:
         raise FileEmptyError

@@ -151,7 +151,7 @@ _DEFAULT_EXTENSIONS: Final = _default_extensions()
 def safe_name(name: str, content_type: str = "") -> str:
     """Return the name without anything that is dangerous in a path, in a header or on a screen.
 
-    The result has 1 to 255 characters. It has no path separators, quotes, control, bidirectional or invisible
+    The result has 1 to 255 characters, and no path separators, quotes, or control, bidirectional or invisible
     characters. It is not ".", ".." or the name of a device in Windows, and does not end with a dot. A long name keeps
     its extension. A name without an extension gets that of the content type, if one is known.
     """
