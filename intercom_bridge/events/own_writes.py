@@ -40,8 +40,8 @@ def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Ent
         for ticket, of_ticket in entries.items()
         for new in _written_elsewhere(ticket, of_ticket)
     ]
-    # iTop's history identifies an entry only by its position in the log. If another entry was at this position before,
-    # the history may mean that one, so iTop is not asked. Some logs have no history, so iTop is not asked either.
+    # iTop's history identifies an entry only by its position in the log. Do not ask if another entry was there before,
+    # because the history may mean that one, or if the log is known to have no history.
     asked = [
         (ticket, new)
         for ticket, new in unknown
@@ -87,10 +87,8 @@ def _batches(ticket_entries: Iterable[TicketEntry]) -> Iterator[list[TicketEntry
         by_position[new.code, new.index].append((ticket, new))
     positions = sorted(by_position)
     for start in range(0, len(positions), MAX_POSITIONS):
-        batch: list[TicketEntry] = []
-        for position in positions[start : start + MAX_POSITIONS]:
-            batch += by_position[position]
-        yield batch
+        asked = positions[start : start + MAX_POSITIONS]
+        yield [entry for position in asked for entry in by_position[position]]
 
 
 def _with_idempotency_key(client: Client, ticket_entries: list[TicketEntry]) -> set[tuple[int, str]]:

@@ -278,10 +278,10 @@ class _Poll:
         now = timezone.now()
         tickets = [snapshot.ticket_id for snapshot in snapshots]
         Ticket.objects.filter(pk__in=tickets, gone_at=None).update(gone_at=now)
-        all_missing = Ticket.objects.filter(
+        missing = Ticket.objects.filter(
             itop=self._itop, gone_at__isnull=False, snapshot__poll_at__isnull=False
         )
-        count = all_missing.count()
+        count = missing.count()
         reported_if_gone_before = now
         if count > MAX_GONE_AT_ONCE:
             self._problem = (ReasonCode.TICKETS_NOT_VISIBLE, str(count))
@@ -297,9 +297,7 @@ class _Poll:
     def _mark_read(self, snapshots: Sequence[TicketSnapshot]) -> None:
         """Store that these tickets were read, and when each is due again."""
         profiles = TicketProfile.objects.filter(workspaces__itop=self._itop)
-        final_states: set[str] = set()
-        for states in profiles.values_list("excluded_states", flat=True):
-            final_states.update(states)
+        final_states = {state for profile in profiles for state in profile.excluded_states}
         # Only a push during this poll can make a ticket due again, because `_claim` set `poll_at` to a later time.
         is_due_again = Q(poll_at__lte=Now())
         is_active = Q(active_at__gt=Now() - ACTIVE_FOR)

@@ -424,10 +424,12 @@ def _contact_of(row: FileToItop, client: Client, account_id: int, deadline: Dead
     if account_id:
         return _contact_of_account(row, client, account_id, deadline)
     author: Mapping[str, Any] = row.author or {}
+    if not author.get("id"):
+        return 0
     person_match = PersonMatch.objects.filter(
-        workspace=row.conversation.workspace, itop=row.ticket.itop, contact_id=author.get("id", "")
+        workspace=row.conversation.workspace, itop=row.ticket.itop, contact_id=author["id"]
     ).first()
-    if person_match is None or not author.get("id"):
+    if person_match is None:
         return 0
     # A lead may have typed somebody else's e-mail address, so a match by this address is not enough.
     is_confirmed = person_match.how in (PersonMatch.How.ITOP, PersonMatch.How.CHOSEN)
