@@ -271,7 +271,10 @@ def download(
     The file must be complete `deadline` seconds from now. `name` helps to determine the type. Raise a DownloadError,
     which never contains the address, because the signature in the address is a credential.
     """
-    descriptor, path = _create_file()
+    try:
+        descriptor, path = create_file()
+    except OSError as error:
+        raise FileNotStoredError(f"a temporary file could not be created: {_describe(error)}") from None
     try:
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -306,7 +309,8 @@ def _stand_in_origin() -> str:
     if not settings.FILES_FROM_STAND_IN or not settings.INTERCOM_API_URL:
         return ""
     parts = urlsplit(settings.INTERCOM_API_URL)
-    return f"{parts.scheme}://{parts.netloc}" if parts.hostname and "@" not in parts.netloc else ""
+    is_valid = parts.hostname and "@" not in parts.netloc
+    return f"{parts.scheme}://{parts.netloc}" if is_valid else ""
 
 
 def normalize_host(host: str) -> str:
@@ -375,10 +379,10 @@ def _check_address(url: str, hosts: AllowedHosts) -> _Target:
     if hosts.origin and f"{parts.scheme}://{parts.netloc}" == hosts.origin:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return _Target(parts.scheme, parts.hostname or "", port, path, url, is_stand_in=True)
+    if not parts.scheme:
+        raise AddressRefusedError("the address has no scheme")
     if parts.scheme != "https":
-        raise AddressRefusedError(
-            f"the address begins with {parts.scheme[:20]}:" if parts.scheme else "the address has no scheme"
-        )
+        raise AddressRefusedError(f"the address begins with {parts.scheme[:20]}:")
     authority = _AUTHORITY.fullmatch(parts.netloc)
     if authority is None:
         raise AddressRefusedError("the address contains a user name, another port than 443, or an IP address")
@@ -635,14 +639,6 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return type(error).__name__
-
-
-def _create_file() -> tuple[int, Path]:
-    """Create a temporary file as `create_file` does, but raise FileNotStoredError."""
-    try:
-        return create_file()
-    except OSError as error:
-        raise FileNotStoredError(f"a temporary file could not be created: {_describe(error)}") from None
 
 
 def create_file() -> tuple[int, Path]:
