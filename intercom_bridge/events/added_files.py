@@ -107,8 +107,8 @@ def find_files_of(
 def _due(reader: TicketReader, with_entries: Sequence[TicketSnapshot]) -> list[TicketSnapshot]:
     """Return the tickets whose files are to be read now, [] if none is due and there are none `with_entries`.
 
-    If there are any, add all active tickets and those that are due soon, because one call reads all of them. After it,
-    they are due at the same time again.
+    One call reads many tickets, so include all active ones and those that are due soon. Then they are due at the same
+    time again.
     """
     now = timezone.now()
     period = dt.timedelta(seconds=settings.FILES_SECONDS)
@@ -122,13 +122,14 @@ def _due(reader: TicketReader, with_entries: Sequence[TicketSnapshot]) -> list[T
     is_unread = Q(files_read_at=None)
     is_active = Q(active_at__gt=now - ACTIVE_FOR)
     is_active_and_due = is_active & Q(files_read_at__lte=now - period)
-    is_idle_and_due = Q(files_read_at__lte=now - idle_period)
-    is_due = is_unread | is_active_and_due | is_idle_and_due
+    is_due_even_if_idle = Q(files_read_at__lte=now - idle_period)
+    is_due = is_unread | is_active_and_due | is_due_even_if_idle
     if not with_entries and not polled.filter(is_due).exists():
         return []
-    is_idle_and_soon_due = Q(files_read_at__lte=now - max(idle_period - period, period))
+    # Due within the next `period`, but not read within the last one.
+    is_due_soon = Q(files_read_at__lte=now - max(idle_period - period, period))
     has_entries = Q(pk__in=[snapshot.pk for snapshot in with_entries])
-    to_read = polled.filter(is_unread | is_active | is_idle_and_soon_due | has_entries)
+    to_read = polled.filter(is_unread | is_active | is_due_soon | has_entries)
     with_ticket = to_read.select_related("ticket__itop").defer("entries", "solution", "pending_reason")
     return list(with_ticket.order_by("files_read_at", "pk")[:MAX_TICKETS])
 

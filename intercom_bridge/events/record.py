@@ -153,6 +153,7 @@ def report_after_merge(source: Conversation, link: TicketLink) -> None:
         ).exclude(key__in=already_recorded.values("key"))
         events = list(unreported.select_related("ticket__itop").order_by("pk"))
         _move_file_notes(source, link, already_recorded)
+        # `_store_messages` assigns the files of these messages again.
         FileToIntercom.objects.filter(event__in=events, message=F("event__message")).update(
             message=None, state=FileToIntercom.State.WAITING
         )

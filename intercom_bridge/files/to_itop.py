@@ -329,7 +329,6 @@ def look_up(row: FileToItop, seconds: float) -> Part:
         ).select_for_update()
         is_erased = FileToItop.objects.filter(pk=row.pk).exclude(cleaned_at=None).exists()
         if link is not None and not (is_erased or any(message.cleaned_at for message in messages)):
-            link.conversation = row.conversation
             add_files(link, part, Log.PRIVATE if row.is_private else Log.PUBLIC)
         # The row itself stands for no file. If the part has no files, its text only looked as if it named one.
         FileToItop.objects.filter(pk=row.pk).delete()
