@@ -67,7 +67,7 @@ def find_added_files(
 ) -> dict[Ticket, AddedFiles]:
     """Return the new files by ticket, only for tickets that have some. Raise ItopError if iTop cannot answer now.
 
-    iTop is only asked if tickets are due for this, or if `entries` has new entries of tickets of `snapshots`. The first
+    Ask iTop only if the files of a ticket are due, or if `entries` has new entries of tickets of `snapshots`. The first
     time that a ticket's files are read, they are stored as known and not reported.
     """
     if not reader.wants_files:
@@ -199,7 +199,7 @@ def _changes(
 
 
 def _entry_keys(reader: TicketReader, tickets: Sequence[Ticket], entries: Entries) -> dict[FilePlace, str]:
-    """Return the key of the public entry that each file was saved with. `entries` are the new ones.
+    """Return for each file the key of the public entry, one of `entries`, that it was saved with.
 
     Leave out a file if a private entry was saved together with it, too: the file may belong to that entry.
     """

@@ -1,4 +1,4 @@
-"""Find out what changed in a ticket since its snapshot was stored. Makes no requests and stores nothing."""
+"""Find out what changed in a ticket since its snapshot was stored. This module makes no requests and stores nothing."""
 
 from __future__ import annotations
 
@@ -153,9 +153,6 @@ def compare(
     return difference
 
 
-# Entries
-
-
 def digest(entry: LogEntry) -> str:
     """Return what identifies an entry: a hash of its time and author, "-", and a hash of its text without spaces."""
     time_and_author = f"{entry.date}|{entry.user_id}|{entry.user_login}"
@@ -218,9 +215,6 @@ def local_time(text: str, zone: dt.tzinfo) -> dt.datetime | None:
         return dt.datetime.strptime(text, DATE_FORMAT).replace(tzinfo=zone)
     except ValueError:
         return None
-
-
-# State
 
 
 def _changes(

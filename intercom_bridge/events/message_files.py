@@ -140,7 +140,7 @@ class MessageFiles:
         return True
 
     def _set_linked(self, row: FileToIntercom, code: str, detail: str, *, name: str = "") -> None:
-        """Set the row to LINKED for this reason: the message only names the file and links to it."""
+        """Set the state LINKED with this reason. The message then only names the file and links to it."""
         if not row.name:
             row.name = name or name_in_history(row, deadline=NAME_SECONDS)
         row.state, row.reason_code, row.reason_detail = State.LINKED, code, detail[:MAX_REASON_DETAIL]

@@ -50,7 +50,7 @@ from .sweep import sweep
 
 log = structlog.get_logger(__name__)
 
-# Tickets in one poll. Each failure in a row halves the number, down to the minimum: iTop may not handle so many.
+# Tickets in one poll. Each failure in a row halves the number, because iTop may be unable to handle so many.
 MAX_TICKETS = 1000
 MIN_TICKETS = 50
 LEASE_SECONDS = 3 * DEADLINE_SECONDS
@@ -61,8 +61,8 @@ FOLLOWED_FOR = dt.timedelta(days=7)
 # The first poll of a ticket usually reports no entries, because they may be older than the link. If this bridge created
 # the ticket less than this time ago, it reports the entries that were added after the creation.
 NEW_TICKET_AGE = dt.timedelta(days=1)
-# If more tickets than this are missing at the same time, the account has probably lost the right to see them. Then each
-# is only reported as gone after it has been missing for GONE_AFTER.
+# If more tickets than this are missing at the same time, the account has probably lost the right to see them. Then a
+# ticket is only reported as gone after it has been missing for GONE_AFTER.
 MAX_GONE_AT_ONCE = 10
 GONE_AFTER = dt.timedelta(days=1)
 
@@ -156,8 +156,8 @@ class _Poll:
         by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots}
         failed = self._record_changes(self._find_changes(reader, by_id, returned))
         returned_ids = {ticket.id for ticket in returned}
-        # A ticket without `seen_until` was read in any case: iTop does not have it if it was not returned. Every other
-        # ticket was only to be returned if it may have changed, so it does not count as missing.
+        # A ticket without `seen_until` was read in any case, so iTop does not have it if it was not returned. Another
+        # ticket may just be unchanged.
         missing = [
             snapshot
             for snapshot in snapshots

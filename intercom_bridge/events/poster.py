@@ -139,7 +139,7 @@ class _Attempt:
             except IntercomError as error:
                 if message.part_id:
                     raise
-                # Intercom did not return the part, so a further attempt might not find it and would post it twice.
+                # Intercom did not return the part, so a further attempt might not find it and would post again.
                 code, detail = reason_of(error)
         _finish(message, OutgoingMessage.State.POSTED, code, detail)
         for event in self._events:
@@ -507,7 +507,7 @@ def _finish(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
         # its content, because it may reach the customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()
     if code == ReasonCode.CONVERSATION_MERGED:
-        # A teammate may have moved links while this message was being posted. Report its events where they are now.
+        # A teammate may have moved links while this message was being posted. Report its events where the links are.
         tickets = [event.ticket_id for event in _events_of(message)]
         for link in links_moved_from(conversation).filter(ticket__in=tickets):
             report_after_merge(conversation, link)

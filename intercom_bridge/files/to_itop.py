@@ -248,7 +248,7 @@ def _create_inline_image(
 
 
 def picture_url(row: FileToItop) -> str:
-    """Return the address at which iTop shows the picture in a log, "" if it has no InlineImage."""
+    """Return the address at which iTop shows the picture in a log, "" if there is none or its secret is unknown."""
     if not row.inline_image_id or not row.picture_secret:
         return ""
     itop_url = row.ticket.itop.url
@@ -336,7 +336,7 @@ def look_up(row: FileToItop, seconds: float) -> Part:
 
 
 def _read_parts(row: FileToItop, seconds: float) -> Iterable[Part]:
-    """Read the messages of the file's conversation from Intercom. Raise FileGoneError if it was deleted."""
+    """Read the messages of the file's conversation from Intercom. Raise FileGoneError if it was deleted there."""
     conversation = row.conversation
     if not conversation.workspace.access_token:
         raise NoAccessTokenError
@@ -383,7 +383,7 @@ def _download(row: FileToItop, deadline: Deadline) -> AbstractContextManager[Dow
 
 
 def _refresh_url(row: FileToItop, deadline: Deadline) -> None:
-    """Store the address that the conversation has now. Raise FileGoneError if it does not have the file any more."""
+    """Store the file's address from the conversation. Raise FileGoneError if the conversation has lost the file."""
     url = fresh_url(row, _read_parts(row, deadline.remaining()))
     if not url:
         raise FileGoneError
