@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 ACTIVE_FOR: Final = dt.timedelta(hours=1)
 MAX_TICKETS: Final = 1000
-# Calls that find files by the new entries they were saved with. Each asks about one position in the tickets' logs.
+# The most calls that look for the files saved with new entries. Each asks about one position in the tickets' logs.
 MAX_ENTRIES: Final = 20
 FIELDS: Final = ("id", "item_id", "creation_date", "user_id", "contact_id_friendlyname")
 
@@ -49,7 +49,7 @@ class FilePlace(NamedTuple):
 class AddedFiles:
     """A ticket's files that people added.
 
-    known_ids: of all files that have been examined, including the new ones.
+    known_ids: the ids of all files that have been examined, including the new ones.
     changes: the changes to report, one for each new file.
     """
 
@@ -67,7 +67,7 @@ def find_added_files(
 ) -> dict[Ticket, AddedFiles]:
     """Return the new files by ticket, only for tickets that have some. Raise ItopError if iTop cannot answer now.
 
-    iTop is only asked if tickets are due for this, or if `entries` has new entries of tickets of `snapshots`. The first
+    Ask iTop only if the files of a ticket are due, or if `entries` has new entries of tickets of `snapshots`. The first
     time that a ticket's files are read, they are stored as known and not reported.
     """
     if not reader.wants_files:
@@ -105,10 +105,10 @@ def find_files_of(
 
 
 def _due(reader: TicketReader, with_entries: Sequence[TicketSnapshot]) -> list[TicketSnapshot]:
-    """Return the tickets whose files are to be read now: [] if none is due and there are none `with_entries`.
+    """Return the tickets whose files are to be read now, [] if none is due and there are none `with_entries`.
 
-    Otherwise include all active tickets, and those that are due soon. One call reads all of them, and then they are due
-    at the same time again.
+    One call reads many tickets, so include all active ones and those that are due soon. Then they are due at the same
+    time again.
     """
     now = timezone.now()
     period = dt.timedelta(seconds=settings.FILES_SECONDS)
@@ -122,13 +122,14 @@ def _due(reader: TicketReader, with_entries: Sequence[TicketSnapshot]) -> list[T
     is_unread = Q(files_read_at=None)
     is_active = Q(active_at__gt=now - ACTIVE_FOR)
     is_active_and_due = is_active & Q(files_read_at__lte=now - period)
-    is_idle_and_due = Q(files_read_at__lte=now - idle_period)
-    is_due = is_unread | is_active_and_due | is_idle_and_due
+    is_due_even_if_idle = Q(files_read_at__lte=now - idle_period)
+    is_due = is_unread | is_active_and_due | is_due_even_if_idle
     if not with_entries and not polled.filter(is_due).exists():
         return []
-    is_idle_and_soon_due = Q(files_read_at__lte=now - max(idle_period - period, period))
+    # Due within the next `period`, but not read within the last one.
+    is_due_soon = Q(files_read_at__lte=now - max(idle_period - period, period))
     has_entries = Q(pk__in=[snapshot.pk for snapshot in with_entries])
-    to_read = polled.filter(is_unread | is_active | is_idle_and_soon_due | has_entries)
+    to_read = polled.filter(is_unread | is_active | is_due_soon | has_entries)
     with_ticket = to_read.select_related("ticket__itop").defer("entries", "solution", "pending_reason")
     return list(with_ticket.order_by("files_read_at", "pk")[:MAX_TICKETS])
 
@@ -198,9 +199,9 @@ def _changes(
 
 
 def _entry_keys(reader: TicketReader, tickets: Sequence[Ticket], entries: Entries) -> dict[FilePlace, str]:
-    """Return the key of the public entry that each file was saved with. `entries` are the new ones.
+    """Return for each file the key of the public entry, one of `entries`, that it was saved with.
 
-    A file is left out if a private entry was saved together with it, too: it may belong to that one.
+    Leave out a file if a private entry was saved together with it, too: the file may belong to that entry.
     """
     by_position: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
     for ticket in tickets:

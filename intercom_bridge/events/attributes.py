@@ -52,8 +52,8 @@ FAILED_SECONDS: Final = 60.0
 def outdated_conversations() -> QuerySet[Conversation]:
     """Return the conversations whose attributes are out of date.
 
-    They are annotated with `expected`, which `shown_attributes` has to become: the ticket's reference and status code,
-    or "" if no ticket is linked.
+    Each has the annotation `expected`: the ticket's reference and status code, or "" if no ticket is linked. An update
+    sets `shown_attributes` to this value.
     """
     links = TicketLink.objects.filter(conversation=OuterRef("pk"))
     ref_and_status = Concat("ticket__ref", Value(" "), "ticket__snapshot__status")
@@ -78,8 +78,8 @@ def outdated_workspaces() -> QuerySet[Workspace]:
 def update_outdated(workspace: Workspace) -> float | None:
     """Update the attributes of up to MAX_UPDATES_PER_TURN conversations.
 
-    Return for how many seconds the worker leaves the workspace alone. 0.0: it can continue at once. None, for the
-    queue's usual pause: no attribute was updated.
+    Return for how many seconds the worker leaves the workspace alone: 0.0 if it can continue at once, or None for the
+    queue's usual pause if no attribute was updated.
     """
     if not workspace.access_token:
         return MISSING_SECONDS
@@ -132,7 +132,7 @@ def _update_claimed(conversation: Conversation) -> bool:
     except IntercomRejectedError as error:
         # Somebody may have deleted or renamed an attribute. Then the next turn sends only those that exist. A 404
         # is about the conversation, not about an attribute.
-        if error.status != 404 and known_names(outdated.workspace, is_fresh=True) != names:
+        if error.status != 404 and known_names(outdated.workspace, refresh=True) != names:
             return False
         log.warning(
             "attributes.rejected", **outdated.log_fields, status=error.status, code=error.intercom_code
@@ -154,10 +154,10 @@ def _values(conversation: Conversation) -> dict[str, str | None]:
     return {TICKET: ticket.ref, STATUS: status}
 
 
-def known_names(workspace: Workspace, *, is_fresh: bool = False) -> frozenset[str]:
+def known_names(workspace: Workspace, *, refresh: bool = False) -> frozenset[str]:
     """Return the names of the two attributes, each only if Intercom has exactly one attribute with this name.
 
-    Intercom rejects a name that two attributes have. The answer may be an hour old unless `is_fresh`. Raise
+    Intercom rejects a name that two attributes have. The answer may be an hour old unless `refresh`. Raise
     IntercomError or SecretDecryptionError.
     """
 
@@ -168,7 +168,7 @@ def known_names(workspace: Workspace, *, is_fresh: bool = False) -> frozenset[st
     def seconds(names: frozenset[str]) -> float:
         return HOUR if len(names) == len(DESCRIPTIONS) else MISSING_SECONDS
 
-    return cached(f"intercom-conversation-attributes:{workspace.pk}", ask, seconds=seconds, is_fresh=is_fresh)
+    return cached(f"intercom-conversation-attributes:{workspace.pk}", ask, seconds=seconds, refresh=refresh)
 
 
 def create_missing(workspace: Workspace) -> list[str]:
@@ -179,5 +179,5 @@ def create_missing(workspace: Workspace) -> list[str]:
     for name in missing:
         client.create_conversation_attribute(name, DESCRIPTIONS[name])
     # The workers use the cached names.
-    known_names(workspace, is_fresh=True)
+    known_names(workspace, refresh=True)
     return missing

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from intercom_bridge.models import CachedAnswer, ItopInstance
-from itop_client import Client, Found, ItopPermissionError, ItopRejectedError, quote
+from itop_client import Client, ItopPermissionError, ItopRejectedError, quote
 
 from .compare import EventAuthor
 
@@ -50,17 +50,18 @@ def _person_of(itop: ItopInstance, client: Client, account_id: int) -> EventAuth
 
 def _read_person(itop: ItopInstance, client: Client, account_id: int) -> dict[str, Any]:
     """Return the account's person as a JSON value for the cache. Its id is 0 if the person is unknown."""
+    unknown = {"id": 0, "name": "", "email": "", "is_agent": False}
     select = "SELECT Person AS p JOIN User AS u ON u.contactid = p.id"
     where = f"WHERE u.id = {quote(account_id)}"
     try:
-        persons = client.get("Person", f"{select} {where}", fields=("id", "friendlyname", "email"))
+        persons = client.get("Person", f"{select} {where}", fields=("id", "friendlyname", "email")).objects
+        if not persons:
+            return unknown
         # In iTop, only a member of a team can be a ticket's agent.
         in_team = f"{select} JOIN lnkPersonToTeam AS l ON l.person_id = p.id {where}"
-        is_agent = bool(persons) and bool(client.get("Person", in_team, limit=1).total)
+        is_agent = client.get("Person", in_team, limit=1).total > 0
     except (ItopPermissionError, ItopRejectedError) as error:
         log.warning("authors.person_unreadable", itop=itop.name, error=type(error).__name__)
-        persons, is_agent = Found(0), False
-    for person in persons:
-        name, email = person.text("friendlyname")[:200], person.text("email")[:254]
-        return {"id": person.id, "name": name, "email": email, "is_agent": is_agent}
-    return {"id": 0, "name": "", "email": "", "is_agent": False}
+        return unknown
+    name, email = persons[0].text("friendlyname")[:200], persons[0].text("email")[:254]
+    return {"id": persons[0].id, "name": name, "email": email, "is_agent": is_agent}

@@ -21,15 +21,14 @@ def cached(
     ask: Callable[[], Answer],
     *,
     seconds: Callable[[Answer], float] = lambda _answer: HOUR,
-    is_fresh: bool = False,
+    refresh: bool = False,
 ) -> Answer:
     """Return the cached answer. If there is none, call `ask`, and cache its answer for `seconds(answer)`.
 
-    With `is_fresh`, call `ask` although there may be a cached answer. Raise what `ask` raises. While Redis cannot be
-    reached, call `ask` each time.
+    With `refresh`, or while Redis cannot be reached, call `ask` in any case. Raise what `ask` raises.
     """
     try:
-        answer: Answer | None = None if is_fresh else cache.get(key)
+        answer: Answer | None = None if refresh else cache.get(key)
     except RedisError as error:
         log.warning("cache.unavailable", key=key, error=type(error).__name__)
         return ask()

@@ -1,4 +1,4 @@
-"""Find out what changed in a ticket since its snapshot was stored. Makes no requests and stores nothing."""
+"""Find out what changed in a ticket since its snapshot was stored. This module makes no requests and stores nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PENDING, RESOLVED, CLOSED = "pending", "resolved", "closed"
 # The key of a new file's change: this prefix, and the Attachment's id in iTop.
 FILE_KEY_PREFIX = "file:"
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
-# The most digests that are stored for a log. iTop keeps about 300 entries in it. The rest is for replaced ones.
+# The most digests that are stored for a log. iTop keeps about 300 entries. The rest is for entries that were replaced.
 MAX_DIGESTS = 600
 
 
@@ -135,7 +135,7 @@ def compare(
         value = ticket.text(codes[name]).strip()[:limit]
         if getattr(snapshot, name) != value:
             difference.new_values[name] = value
-    # Forget a log that is no longer read. Otherwise, all entries since then would be reported when it is read again.
+    # Forget a log that is not read. Otherwise, all its entries since then would be reported when it is read again.
     digests = {log: stored for log, stored in snapshot.entries.items() if log in codes}
     for log in Log:
         entries = ticket.fields.get(codes.get(log.value, ""))
@@ -151,9 +151,6 @@ def compare(
         difference.new_values["entries"] = digests
     difference.changes = list(_changes(snapshot, difference.new_values, profile))
     return difference
-
-
-# Entries
 
 
 def digest(entry: LogEntry) -> str:
@@ -218,9 +215,6 @@ def local_time(text: str, zone: dt.tzinfo) -> dt.datetime | None:
         return dt.datetime.strptime(text, DATE_FORMAT).replace(tzinfo=zone)
     except ValueError:
         return None
-
-
-# State
 
 
 def _changes(

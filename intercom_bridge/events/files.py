@@ -83,25 +83,23 @@ def assign_files(
 ) -> None:
     """Store with which of the saved messages about these events each file is posted.
 
-    This is the message that reports the file's event. If that is a reply to the customer and the rules keep files
-    internal, it is the note instead.
+    This is the message that reports the file's event. If that is a reply, and the rules keep files internal, it is the
+    note instead.
     """
     pks = {message.pk for message in messages}
-    # A note that contains only files is preferred to a note that reports other events.
-    note = next((message for message in messages if message.is_note and is_about_files(message)), None)
-    if note is None:
-        notes = (event.message for event in events if event.message and event.message.is_note)
-        note = next(notes, None)
+    # Prefer a note that contains only files to a note that reports other events.
+    notes = [message for message in messages if message.is_note and is_about_files(message)]
+    notes += [event.message for event in events if event.message and event.message.is_note]
+    note = notes[0] if notes else None
     files = rows_by_event(events)
     assigned = []
     for event in events:
         message = event.message
         if message is None or message.pk not in pks:
             continue
-        if not message.is_note and rules.files != FileAction.WITH_REPLY:
-            message = note
+        is_with_message = message.is_note or rules.files == FileAction.WITH_REPLY
         for row in files[event.pk]:
-            row.message = message
+            row.message = message if is_with_message else note
             assigned.append(row)
     FileToIntercom.objects.bulk_update(assigned, ["message"])
 

@@ -81,7 +81,7 @@ def to_intercom(
         if len(block) > length_left:
             is_cut = True
             if not kept:
-                # Otherwise a long first block would leave nothing. Later blocks are omitted as a whole.
+                # Cut the first block, because otherwise nothing would be left. Omit a later one as a whole.
                 words = html.unescape(_TAG.sub(" ", block)).strip()
                 kept = visible_element("p", escape(cut(words, length_left)))
             break
@@ -258,7 +258,8 @@ def _without_image_urls(text: str) -> str:
     """Return the text with “[Picture]” instead of each word that contains the address of an image in iTop."""
     if _IMAGE_OF_ITOP not in unquote(text).casefold():
         return text
-    return _WORD.sub(lambda word: f"[{_('Picture')}]" if _is_image_of_itop(word[0]) else word[0], text)
+    picture = f"[{_('Picture')}]"
+    return _WORD.sub(lambda word: picture if _is_image_of_itop(word[0]) else word[0], text)
 
 
 def _query_value(url: str, name: str) -> str:

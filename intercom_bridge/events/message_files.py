@@ -39,7 +39,7 @@ MAX_POST_BYTES: Final = 20 * MB
 READ_SECONDS: Final = 60.0
 # The deadline of the call that reads a file's name from iTop's history.
 NAME_SECONDS: Final = 5.0
-# While iTop does not work, a message waits until it is this old and this many reads of its files have failed. The age
+# While iTop does not work, a message waits until it is this old and this many reads of a file have failed. The age
 # alone is not enough, because a worker that was killed may have held the message for that time.
 WAITS_FOR: Final = dt.timedelta(minutes=5)
 MIN_FAILED_READS: Final = 5
@@ -56,7 +56,7 @@ class FilesNotReadyError(Exception):
 
 
 class MessageFiles:
-    """The files of one message. False if it has none."""
+    """The files of one message. The object is false if there are none."""
 
     def __init__(self, message: OutgoingMessage, reader: FileReader) -> None:
         self._message = message
@@ -80,13 +80,14 @@ class MessageFiles:
         count = 0
         for row in self._rows:
             # Each message takes at least one file, so that all are posted in the end.
-            may_be_moved = count > 0
-            if (may_be_moved and self._is_for_further_message(row)) or not self._read(row):
+            is_full = count > 0 and self._is_for_further_message(row)
+            if is_full or not self._read(row):
                 break
             count += 1
+        rows, rest = self._rows[:count], self._rows[count:]
         with transaction.atomic():
-            self._save(self._rows[:count], self._rows[count:])
-        self._rows = self._rows[:count]
+            self._save(rows, rest)
+        self._rows = rows
         return self._uploads
 
     def mark_rejected(self, detail: str) -> None:
@@ -108,10 +109,11 @@ class MessageFiles:
         return MAX_POST_BYTES - sum(upload.size for upload in self._uploads)
 
     def _read(self, row: FileToIntercom) -> bool:
-        """Read the file, or set on the row why it is not uploaded. Return False if it is for a further message."""
+        """Read the file for the upload, or call `_set_linked`. Return False if the file is for a further message."""
         if row.state not in (State.WAITING, State.NAMED):
             return True
         max_file_bytes = settings.MAX_FILE_TO_INTERCOM_MB * MB
+        # The first file may be larger than MAX_POST_BYTES.
         max_bytes = min(max_file_bytes, self._bytes_left()) if self._uploads else max_file_bytes
         try:
             seconds = max(1.0, self._read_deadline - time.monotonic())
@@ -138,7 +140,7 @@ class MessageFiles:
         return True
 
     def _set_linked(self, row: FileToIntercom, code: str, detail: str, *, name: str = "") -> None:
-        """Set on the row that the message only names the file and links to it, and why."""
+        """Set the state LINKED with this reason. The message then only names the file and links to it."""
         if not row.name:
             row.name = name or name_in_history(row, deadline=NAME_SECONDS)
         row.state, row.reason_code, row.reason_detail = State.LINKED, code, detail[:MAX_REASON_DETAIL]
@@ -148,8 +150,7 @@ class MessageFiles:
         """Store `rows`, and their names in the message's text. Move `rest` to a further message."""
         message = self._message
         stored_states = dict(message.files.values_list("pk", "state"))
-        # A row that has been named in the text before must not be named twice. Its `name` may be erased, so it says
-        # nothing about that.
+        # Only the stored state shows whether the text names a file already, because names can be erased.
         to_name = [row for row in rows if stored_states.get(row.pk) == State.WAITING]
         fields = ["name", "content_type", "size", "state", "reason_code", "reason_detail"]
         FileToIntercom.objects.bulk_update(rows, fields)

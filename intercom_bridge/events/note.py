@@ -28,7 +28,7 @@ from intercom_bridge.models.reason import ReasonCode
 
 from .markup import to_intercom
 
-# A note states the time of a change that is older than this. A smaller age may be wrong, because clocks differ.
+# A note states the time of a change only if it is older than this. A smaller age may be wrong, because clocks differ.
 SAYS_WHEN_AFTER = dt.timedelta(hours=2)
 # The most characters of HTML for the events' contents in one message.
 MAX_LENGTH = 60_000
@@ -192,18 +192,18 @@ def _body(events: Sequence[TicketEvent], conversation: Conversation, rules: Even
 def _files_by_author(events: Sequence[TicketEvent]) -> list[list[TicketEvent]]:
     """Return the events about files, one list for each author.
 
-    A file needs no sentence of its own if the same message reports the entry that it was saved with, so it is left out.
+    Leave out a file if the same message reports the entry that it was saved with: it needs no sentence of its own.
     """
     reported = {event.pk for event in events}
     by_author: dict[str, list[TicketEvent]] = {}
     for event in events:
-        if event.kind == EventKind.FILE and (event.entry_id is None or event.entry_id not in reported):
+        if event.kind == EventKind.FILE and event.entry_id not in reported:
             by_author.setdefault(event.author_name, []).append(event)
     return list(by_author.values())[:MAX_EVENTS]
 
 
 def further_changes(count: int) -> str:
-    return format_html("{}", _("Further changes: {count}.").format(count=count))
+    return format_html(_("Further changes: {count}."), count=count)
 
 
 def _reply_sentence(event: TicketEvent, rules: EventRules) -> str:

@@ -40,8 +40,8 @@ def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Ent
         for ticket, of_ticket in entries.items()
         for new in _written_elsewhere(ticket, of_ticket)
     ]
-    # iTop's history identifies an entry only by its position in the log. If another entry was at this position before,
-    # the history may mean that one, so iTop is not asked. Some logs have no history, so iTop is not asked either.
+    # iTop's history identifies an entry only by its position in the log. Do not ask if another entry was there before,
+    # because the history may mean that one, or if the log is known to have no history.
     asked = [
         (ticket, new)
         for ticket, new in unknown
@@ -87,18 +87,16 @@ def _batches(ticket_entries: Iterable[TicketEntry]) -> Iterator[list[TicketEntry
         by_position[new.code, new.index].append((ticket, new))
     positions = sorted(by_position)
     for start in range(0, len(positions), MAX_POSITIONS):
-        batch: list[TicketEntry] = []
-        for position in positions[start : start + MAX_POSITIONS]:
-            batch += by_position[position]
-        yield batch
+        asked = positions[start : start + MAX_POSITIONS]
+        yield [entry for position in asked for entry in by_position[position]]
 
 
 def _with_idempotency_key(client: Client, ticket_entries: list[TicketEntry]) -> set[tuple[int, str]]:
     """Return the entries that have an idempotency key in iTop's history, as (ticket's primary key, entry's key).
 
     A query returns tickets, not entries. The first query asks about all entries at once. It usually returns no ticket,
-    because most entries are not a bridge's. Of the tickets that it returns, each query asks about one entry per ticket:
-    first about the first entry of each ticket, then about the second, and so on.
+    because most entries are not a bridge's. For the tickets that it returns, further queries ask about one entry per
+    ticket: about the first entry of each ticket, then about the second, and so on.
     """
     suspected = _tickets_with_operation(client, ticket_entries)
     remaining: dict[Ticket, list[NewEntry]] = defaultdict(list)
@@ -106,9 +104,9 @@ def _with_idempotency_key(client: Client, ticket_entries: list[TicketEntry]) -> 
         if ticket.object_id in suspected:
             remaining[ticket].append(new)
     by_bridges: set[tuple[int, str]] = set()
-    longest = max(map(len, remaining.values()), default=0)
-    for number in range(longest):
-        asked = [(ticket, new[number]) for ticket, new in remaining.items() if number < len(new)]
+    most_entries = max(map(len, remaining.values()), default=0)
+    for index in range(most_entries):
+        asked = [(ticket, entries[index]) for ticket, entries in remaining.items() if index < len(entries)]
         matching = _tickets_with_operation(client, asked)
         with_key = [(ticket, new) for ticket, new in asked if ticket.object_id in matching]
         # When two saves of a log are concurrent, both leave an operation with the same position, but iTop loses one of

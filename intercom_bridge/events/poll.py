@@ -1,9 +1,9 @@
 """Poll an iTop for changes of linked tickets, and record them.
 
 A ticket's `last_update` shows whether the ticket may have changed. A comparison with its snapshot shows what changed.
-iTop's times are only compared with other times of the same iTop, never with our clocks. Each snapshot stores the iTop's
-highest `last_update` at the time of its last read, so a poll that fails or is killed loses nothing. The database's
-clock decides when rows are due.
+iTop's times are only compared with other times of the same iTop, never with our clocks. When a ticket is read, its
+snapshot stores the highest `last_update` of all tickets until then, so a poll that fails or is killed loses nothing.
+The database's clock decides when rows are due.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from .sweep import sweep
 
 log = structlog.get_logger(__name__)
 
-# Tickets in one poll. After each failure in a row the number is halved, in case iTop cannot handle so many.
+# Tickets in one poll. Each failure in a row halves the number, because iTop may be unable to handle so many.
 MAX_TICKETS = 1000
 MIN_TICKETS = 50
 LEASE_SECONDS = 3 * DEADLINE_SECONDS
@@ -59,7 +59,7 @@ ACTIVE_FOR = dt.timedelta(hours=1)
 # A ticket in a final state is no longer polled after this time without activity.
 FOLLOWED_FOR = dt.timedelta(days=7)
 # The first poll of a ticket usually reports no entries, because they may be older than the link. If this bridge created
-# the ticket within this time, the entries that were added since then are reported.
+# the ticket less than this time ago, it reports the entries that were added after the creation.
 NEW_TICKET_AGE = dt.timedelta(days=1)
 # If more tickets than this are missing at the same time, the account has probably lost the right to see them. Then a
 # ticket is only reported as gone after it has been missing for GONE_AFTER.
@@ -104,14 +104,14 @@ class _Poll:
         self._error: Exception | None = None
         # Reason code and detail if iTop answered, but some tickets could not be compared.
         self._problem: tuple[str, str] = (ReasonCode.NONE, "")
-        halvings = min(poll.failures_in_a_row, 10)
-        self._limit = max(MIN_TICKETS, MAX_TICKETS // 2**halvings)
+        # Halve the number once for each failure.
+        self._limit = max(MIN_TICKETS, MAX_TICKETS >> poll.failures_in_a_row)
 
     def run(self) -> None:
         """Sweep if that is due, read the due tickets, record their changes, and store how the poll ended."""
         ItopPoll.objects.filter(pk=self._poll.pk).update(due_at=_from_now(LEASE_SECONDS))
         try:
-            # A poll of many changes makes many calls. If one of them failed, the answers of all others would be lost.
+            # A poll of many changes makes many calls, and a failed one would lose the answers of all others.
             client = itop_client(self._itop).repeating_reads()
             if self._poll.is_sweep_due:
                 self._newest = sweep(self._poll, client, self._keep_lease)
@@ -156,7 +156,8 @@ class _Poll:
         by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots}
         failed = self._record_changes(self._find_changes(reader, by_id, returned))
         returned_ids = {ticket.id for ticket in returned}
-        # A ticket with a `seen_until` is only returned if it may have changed, so its absence means nothing.
+        # A ticket without `seen_until` was read in any case, so iTop does not have it if it was not returned. Another
+        # ticket may just be unchanged.
         missing = [
             snapshot
             for snapshot in snapshots
@@ -179,17 +180,18 @@ class _Poll:
         comparisons = _compared(reader, by_id, returned)
         entries = self._foreign_entries(reader, comparisons)
         files = find_added_files(reader, [comparison.snapshot for comparison in comparisons], entries)
-        # If a file has no entry, an agent may have saved both after the tickets were read. Then read the entry now.
+        # A file without an entry may have been saved with an entry after the tickets were read. Read that entry now.
         without_entry = [ticket for ticket, added in files.items() if added.has_file_without_entry]
-        second = self._read_again(reader, without_entry)
-        second_entries = self._foreign_entries(reader, second)
-        self._find_files_again(reader, [comparison.snapshot for comparison in second], files, second_entries)
-        # A second comparison contains all that the first one found, because the snapshot is the same.
+        second_comparisons = self._read_again(reader, without_entry)
+        second_entries = self._foreign_entries(reader, second_comparisons)
+        read_again = [comparison.snapshot for comparison in second_comparisons]
+        self._find_files_again(reader, read_again, files, second_entries)
+        # If the second read found an entry, replace the first comparison. The second one contains all that the first
+        # one found, because the snapshot is the same.
+        unreplaced = [comparison for comparison in comparisons if comparison.ticket not in second_entries]
+        replacing = [comparison for comparison in second_comparisons if comparison.ticket in second_entries]
         return _Changes(
-            [
-                *(comparison for comparison in comparisons if comparison.ticket not in second_entries),
-                *(comparison for comparison in second if comparison.ticket in second_entries),
-            ],
+            [*unreplaced, *replacing],
             entries={**entries, **second_entries},
             files=files,
             read_twice=frozenset(second_entries),
@@ -201,14 +203,14 @@ class _Poll:
         failed = []
         for comparison in changes.comparisons:
             self._keep_lease()
-            if not self._record(comparison, changes.entries, files.pop(comparison.ticket, None)):
+            added = files.pop(comparison.ticket, None)
+            if not self._record(comparison, changes.entries, added):
                 failed.append(comparison.snapshot)
             elif comparison.ticket not in changes.read_twice:
-                # After a `last_update` from a second read, the next poll would skip changes that other tickets had
-                # between the two reads.
+                # Do not count a second read: the next poll would skip what changed in other tickets between the reads.
                 self._newest = max(self._newest, comparison.difference.new_values.get(LAST_UPDATE, ""))
+        # In the remaining tickets, only the files changed.
         for ticket, added in files.items():
-            # Nothing but the files changed in these tickets.
             record(ticket, added.changes, {"files": added.known_ids})
         return failed
 
@@ -235,10 +237,9 @@ class _Poll:
         return foreign_entries(self._itop, reader.client, entries)
 
     def _read_again(self, reader: TicketReader, tickets: Sequence[Ticket]) -> list[_Comparison]:
-        """Read and compare tickets that have a new file without an entry.
+        """Read and compare the tickets that have a new file without an entry.
 
-        An agent can save a file and an entry together after the tickets were read and before their files were. The
-        list of files also includes tickets that were not due, so these tickets are made due soon.
+        Files are also read of tickets that are not due. Make these tickets due soon.
         """
         if not tickets:
             return []
@@ -256,7 +257,7 @@ class _Poll:
         files: dict[Ticket, AddedFiles],
         entries: Entries,
     ) -> None:
-        """Look for the files of the tickets that were read again, and update `files`. `entries` are their new entries.
+        """Update `files` for the tickets that were read again. `entries` are their new entries.
 
         iTop's console saves the files one after the other, and then the entry. If a ticket has more files than before
         but still no new entry, somebody may be saving it now. Then leave its files to the next poll.
@@ -272,19 +273,21 @@ class _Poll:
 
     def _store_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
         """Store that iTop did not return these tickets. Report a ticket only if an earlier poll missed it as well."""
+        if not snapshots:
+            return
         now = timezone.now()
         tickets = [snapshot.ticket_id for snapshot in snapshots]
         Ticket.objects.filter(pk__in=tickets, gone_at=None).update(gone_at=now)
-        reported_if_gone_before = now
         missing = Ticket.objects.filter(
             itop=self._itop, gone_at__isnull=False, snapshot__poll_at__isnull=False
         )
-        if snapshots and (count := missing.count()) > MAX_GONE_AT_ONCE:
-            # The account may have lost its permissions for a while, so each ticket is reported a day later.
+        count = missing.count()
+        reported_if_gone_before = now
+        if count > MAX_GONE_AT_ONCE:
             self._problem = (ReasonCode.TICKETS_NOT_VISIBLE, str(count))
             reported_if_gone_before = now - GONE_AFTER
         for snapshot in snapshots:
-            # The value from before this poll, because the query above did not change this object.
+            # None unless an earlier poll missed the ticket: the update above did not change this object.
             gone_at = snapshot.ticket.gone_at
             if gone_at is not None and gone_at < reported_if_gone_before:
                 key = f"gone:{gone_at:%Y-%m-%d %H:%M:%S}"
@@ -294,9 +297,7 @@ class _Poll:
     def _mark_read(self, snapshots: Sequence[TicketSnapshot]) -> None:
         """Store that these tickets were read, and when each is due again."""
         profiles = TicketProfile.objects.filter(workspaces__itop=self._itop)
-        final_states: set[str] = set()
-        for states in profiles.values_list("excluded_states", flat=True):
-            final_states.update(states)
+        final_states = {state for profile in profiles for state in profile.excluded_states}
         # Only a push during this poll can make a ticket due again, because `_claim` set `poll_at` to a later time.
         is_due_again = Q(poll_at__lte=Now())
         is_active = Q(active_at__gt=Now() - ACTIVE_FOR)
@@ -330,7 +331,7 @@ class _Poll:
             failures = self._poll.failures_in_a_row + 1
             seconds = backoff_seconds(failures, settings.ITOP_POLL_SECONDS)
         next_at = Now() if has_more and not error else _from_now(seconds)
-        # Only a push during this poll can make it due again, because `run` set `due_at` to a later time.
+        # Only a push during this poll can make the next one due now, because `run` set `due_at` to a later time.
         is_due_again = Q(due_at__lte=Now())
         success: dict[str, Any] = {} if error else {"succeeded_at": now}
         ItopPoll.objects.filter(pk=self._poll.pk).update(
@@ -401,9 +402,10 @@ class _Comparison:
         digests = {}
         for name in Log.values:
             if code := self._codes.get(name):
-                created = creation.fields.get(code, {}).get("items", [])
-                entries = read_log(self._returned.fields.get(code))
-                digests[name] = [digest(entry) for entry in entries[: len(created)]]
+                created_items = creation.fields.get(code, {}).get("items", [])
+                # The log begins with the entries that were written at the creation.
+                entries = read_log(self._returned.fields.get(code))[: len(created_items)]
+                digests[name] = [digest(entry) for entry in entries]
         return digests
 
 
@@ -412,7 +414,7 @@ class _Changes:
     """The changes of the tickets of one class.
 
     entries: the new log entries that no bridge wrote, by ticket.
-    files: the new files, by ticket, also of tickets that are not in `comparisons`.
+    files: the new files, by ticket. Some of these tickets are not in `comparisons`.
     read_twice: the tickets whose comparison is from a second read.
     """
 

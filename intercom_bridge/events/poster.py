@@ -74,8 +74,8 @@ POINTLESS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MER
 HELD_SECONDS: Final = 60.0
 # The least pause after a call without an answer, which Intercom may still be executing.
 UNKNOWN_SECONDS: Final = 10.0
-# These limits for a message with files: CALL_SECONDS, CLAIM_SECONDS and UNKNOWN_SECONDS. An attempt reads the files
-# from iTop and may post twice.
+# A message with files has these limits instead of CALL_SECONDS, CLAIM_SECONDS and UNKNOWN_SECONDS. An attempt reads
+# the files from iTop and may post twice.
 UPLOAD_SECONDS: Final = 60.0
 UPLOAD_CLAIM_SECONDS: Final = READ_SECONDS + 2 * UPLOAD_SECONDS + 2 * CLAIM_SECONDS
 UPLOAD_UNKNOWN_SECONDS: Final = 30.0
@@ -139,7 +139,7 @@ class _Attempt:
             except IntercomError as error:
                 if message.part_id:
                     raise
-                # Intercom did not return the part, so a further attempt might not find it and post it again.
+                # Intercom did not return the part, so a further attempt might not find it and would post again.
                 code, detail = reason_of(error)
         _finish(message, OutgoingMessage.State.POSTED, code, detail)
         for event in self._events:
@@ -156,12 +156,10 @@ class _Attempt:
         Conversation.objects.filter(pk=self.conversation.pk).compare_within(0)
         if _is_deleted(error):
             return ReasonCode.CONVERSATION_DELETED, ""
-        merged_at = 0
         try:
             merged_at = self._client().conversation(self._id, deadline=self._left()).merged_away_at
-        except IntercomError as second:
-            if _is_deleted(second):
-                return ReasonCode.CONVERSATION_DELETED, ""
+        except IntercomError as read_error:
+            return (ReasonCode.CONVERSATION_DELETED, "") if _is_deleted(read_error) else reason_of(error)
         self.conversation.learn_merged_away(merged_at)
         return (ReasonCode.CONVERSATION_MERGED, "") if merged_at else reason_of(error)
 
@@ -193,7 +191,7 @@ class _Attempt:
         """Return the code of the reason why the message must not be posted, "" if there is none."""
         tickets = {event.ticket_id for event in self._events}
         if not tickets:
-            # It reports no events. An example is the note that the links were moved, which is tried even after a merge:
+            # A message without events, such as the note that the links were moved, is tried even after a merge, because
             # Intercom's documentation does not say whether a merged conversation accepts notes.
             return ""
         if self.conversation.merged_away_at:
@@ -204,7 +202,7 @@ class _Attempt:
         return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
     def _store_part(self, part: Part | None, author_id: str) -> None:
-        """Store the part that the message became. It is None if Intercom accepted the message but did not return it."""
+        """Store the message's part. It is None if Intercom accepted the message but did not return the part."""
         message = self.message
         message.admin_id = author_id
         if part is None:
@@ -235,21 +233,21 @@ class _Attempt:
                 return part
         return None
 
-    def _author_id(self, *, is_fresh: bool = False) -> str:
+    def _author_id(self, *, refresh: bool = False) -> str:
         """Return the id of the teammate in whose name an automatic message is posted.
 
         This is the teammate with the e-mail address of the agent who made all the changes. The workspace's rules decide
-        if several agents made them, or if agents' names are hidden from customers. `is_fresh`: ask Intercom again.
+        if several agents made them, or if agents' names are hidden from customers. `refresh`: ask Intercom again.
         """
         rules = rules_of(self.workspace)
         by_agents = [event for event in self._events if event.kind != EventKind.CUSTOMER_ENTRY]
         emails = {event.author_email for event in by_agents} - {""}
         may_name_agent = self.message.is_note or rules.shows_agent_names
         email = emails.pop() if len(emails) == 1 and may_name_agent else ""
-        return teammates.author_of(self.workspace, rules, email, is_fresh=is_fresh, deadline=self._left())
+        return teammates.author_of(self.workspace, rules, email, refresh=refresh, deadline=self._left())
 
     def _read_files(self) -> list[ReplyFile]:
-        """Read the message's files from iTop. Extend the deadline by this time: it limits only calls to Intercom."""
+        """Read the message's files from iTop. Extend the deadline, which is for calls to Intercom, by that time."""
         start = time.monotonic()
         uploads = self._files.read()
         self._deadline += time.monotonic() - start
@@ -266,10 +264,10 @@ class _Attempt:
         except IntercomRejectedError as error:
             if self.message.admin_id or _is_deleted(error):
                 raise
-            present_id = self._author_id(is_fresh=True)
-            if present_id == author_id:
+            other_id = self._author_id(refresh=True)
+            if other_id == author_id:
                 raise
-        return self._reply_with_or_without_files(present_id, uploads), present_id
+        return self._reply_with_or_without_files(other_id, uploads), other_id
 
     def _reply_with_or_without_files(self, author_id: str, uploads: Sequence[ReplyFile]) -> Part | None:
         """Post the message with its files. If Intercom rejects them, post it without them: its text names them."""
@@ -278,8 +276,8 @@ class _Attempt:
         except IntercomRejectedError as error:
             if not uploads or error.status not in FILE_REJECTION_STATUSES:
                 raise
+            # If Intercom rejects this call as well, the files are not the reason, and are not marked.
             part = self._reply_as(author_id, [])
-            # Only now, because the second rejection shows that the files were not the reason for the first.
             self._files.mark_rejected(error.detail)
             return part
 
@@ -354,9 +352,10 @@ class _Attempt:
     def _mark_reopening_event(self) -> None:
         """Mark the first event that caused the reopening. MAX_REOPENED_PER_DAY limits the number of these marks."""
         kinds = rules_of(self.workspace).reopens_on
-        # The rules may have changed since the message was stored.
+        # If the rules have changed since the message was stored, perhaps none of its events reopens any more.
         causes = [event for event in self._events if event.kind in kinds] or self._events
-        TicketEvent.objects.filter(pk__in=[event.pk for event in causes[:1]]).update(reopened=True)
+        if causes:
+            TicketEvent.objects.filter(pk=causes[0].pk).update(reopened=True)
 
     def _assignee(self) -> tuple[str, str]:
         """Return the type ("admin" or "team") and the id of who gets the conversation. An empty id: no change."""
@@ -409,9 +408,11 @@ class _Attempt:
 
 
 def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
-    """Return the events that the message reports, whose files it has, or because of which it reopens the conversation.
+    """Return the events that the message reports.
 
-    The files of a teammate's message (`admin_name`) do not count, because it is posted even if the sync is paused.
+    If a note only explains a reopening, this is the first event that caused it. If a message has nothing but files,
+    these are the files' events. In a teammate's message (`admin_name`), files do not count, because it is posted even
+    if the sync is paused.
     """
     is_event = Q(message=message)
     event_pk = message.once_key.removeprefix(REOPENING)
@@ -453,7 +454,7 @@ def _try_later(message: OutgoingMessage, error: Exception) -> None:
         return
     seconds = backoff_seconds(message.attempts)
     if getattr(error, "may_have_run", False):
-        # Intercom may still be posting it. The next attempt can only find it in the conversation after that.
+        # Intercom may still be posting the message. Until it has, the next attempt cannot find it in the conversation.
         has_files = message.files.exists()
         seconds = max(seconds, UPLOAD_UNKNOWN_SECONDS if has_files else UNKNOWN_SECONDS)
     if isinstance(error, IntercomRateLimitedError):
@@ -502,11 +503,11 @@ def _finish(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
         message.files.filter(state=FileToIntercom.State.NAMED).update(state=FileToIntercom.State.POSTED)
     count_files_of_message(message)
     if code in POINTLESS and message.broadcast_id is None:
-        # Without content it is neither reported to the operators nor retried. The message of a broadcast keeps its
-        # content, because it may reach the customer in another conversation.
+        # A message without content is neither reported to the operators nor retried. The message of a broadcast keeps
+        # its content, because it may reach the customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()
     if code == ReasonCode.CONVERSATION_MERGED:
-        # A teammate may have moved the links while this message was being posted. Report its events there.
+        # A teammate may have moved links while this message was being posted. Report its events where the links are.
         tickets = [event.ticket_id for event in _events_of(message)]
         for link in links_moved_from(conversation).filter(ticket__in=tickets):
             report_after_merge(conversation, link)

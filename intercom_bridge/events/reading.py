@@ -23,9 +23,10 @@ from .compare import DATE_FORMAT, LAST_UPDATE, attribute_codes
 DEADLINE_SECONDS = 15.0
 # Reading begins this long before the highest `last_update`: iTop may not commit saves in the order of their dates.
 OVERLAP = dt.timedelta(seconds=120)
-# When summer time ends, an hour of local times repeats. Then read that hour again, until REPEATED_WITHIN after the end.
-REPEATED = dt.timedelta(hours=1)
-REPEATED_WITHIN = dt.timedelta(hours=3)
+# The end of summer time sets iTop's clock back, so a later save can have an earlier `last_update`. For some time after
+# that, reading begins earlier by as much.
+SET_BACK_BY = dt.timedelta(hours=1)
+READ_EARLIER_FOR = dt.timedelta(hours=3)
 # An attribute that a class lacks is asked for again after this time, because the data model may have changed.
 MISSING_SECONDS = 24 * 3600.0
 
@@ -72,6 +73,7 @@ class TicketReader:
         seen_until = [snapshot.seen_until for snapshot in snapshots if snapshot.seen_until]
         if not seen_until or LAST_UPDATE in self._missing:
             return self.read(snapshots)
+        # A sweep lowers `newest` if iTop's clock was set back.
         since = self._since(min([*seen_until, newest]))
         if not since:
             return self.read(snapshots)
@@ -98,7 +100,7 @@ class TicketReader:
     ) -> list[ItopObject]:
         """Return the tickets that iTop has, with these attributes.
 
-        iTop rejects a request that names an attribute which the class lacks. Leave that attribute out then, also in
+        iTop rejects a request that names an attribute which the class lacks. Then leave that attribute out, also in
         later reads.
         """
         ticket_ids = ids(snapshot.ticket.object_id for snapshot in snapshots)
@@ -122,20 +124,20 @@ class TicketReader:
                 CachedAnswer.objects.store(self.itop, self._cache_key, sorted(self._missing))
 
     def _since(self, newest: str) -> str:
-        """Return the `last_update` from which on tickets are to be read. It is a little before `newest`.
+        """Return the lowest `last_update` of the tickets to read, which is a little before `newest`.
 
-        `newest` is the highest `last_update` that was read. Return "" if it is not a time, as before the first read.
+        Return "" if `newest` is not a time, as before the first read.
         """
         try:
             time = dt.datetime.strptime(newest, DATE_FORMAT)  # noqa: DTZ007 - only compared with iTop's times
         except ValueError:
             return ""
-        now = timezone.now()
-        offset_before, offset_now = (
-            moment.astimezone(self.itop.zone).utcoffset() for moment in (now - REPEATED_WITHIN, now)
-        )
         time -= OVERLAP
-        if offset_now < offset_before:  # type: ignore[operator]  # these times are aware
-            # Summer time has just ended.
-            time -= REPEATED
+        if self._has_summer_time_just_ended():
+            time -= SET_BACK_BY
         return time.strftime(DATE_FORMAT)
+
+    def _has_summer_time_just_ended(self) -> bool:
+        now = timezone.localtime(timezone=self.itop.zone)
+        before = timezone.localtime(timezone.now() - READ_EARLIER_FOR, self.itop.zone)
+        return now.utcoffset() < before.utcoffset()  # type: ignore[operator]  # these times are aware

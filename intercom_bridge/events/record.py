@@ -154,6 +154,7 @@ def report_after_merge(source: Conversation, link: TicketLink) -> None:
         ).exclude(key__in=already_recorded.values("key"))
         events = list(unreported.select_related("ticket__itop").order_by("pk"))
         _move_file_notes(source, link, already_recorded)
+        # `_store_messages` assigns the files of these messages again.
         FileToIntercom.objects.filter(event__in=events, message=F("event__message")).update(
             message=None, state=FileToIntercom.State.WAITING
         )
@@ -183,10 +184,10 @@ def _move_file_notes(source: Conversation, link: TicketLink, already_recorded: Q
         cleaned_at=None,
         files__event__ticket=link.ticket,
     ).exclude(files__in=recorded_files)
-    moved = OutgoingMessage.objects.filter(is_unposted, pk__in=list(notes.values_list("pk", flat=True)))
-    moved.waiting().update(conversation=link.conversation, due_at=timezone.now())
+    to_move = OutgoingMessage.objects.filter(is_unposted, pk__in=list(notes.values_list("pk", flat=True)))
+    to_move.waiting().update(conversation=link.conversation, due_at=timezone.now())
     # No attempt counts, because none was made in this conversation.
-    moved.retry_now(conversation=link.conversation, attempts=0)
+    to_move.retry_now(conversation=link.conversation, attempts=0)
 
 
 def links_moved_from(source: Conversation) -> QuerySet[TicketLink]:

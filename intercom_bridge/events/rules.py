@@ -40,7 +40,7 @@ MAX_LISTED = 20
 def plan(
     events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules
 ) -> list[OutgoingMessage]:
-    """Return the unsaved messages about events of the same save in iTop: at most one note and one reply.
+    """Return the unsaved messages about events of the same save in iTop.
 
     `events` are saved rows of this conversation and one ticket. On each, set `message`, or the reason why it has none.
     The caller saves the messages first, then the fields `message`, `reason_code` and `reason_detail` of the events.
@@ -103,7 +103,6 @@ def _action_for(event: TicketEvent, rules: EventRules) -> str:
     if action == Action.REPLY and (event.kind in INTERNAL_KINDS or is_entry_of_other):
         return Action.NOTE
     if action == Action.NOTHING and event.kind in rules.reopens_on:
-        # If the event reopens the conversation, a note has to explain that.
         return Action.NOTE
     return action
 

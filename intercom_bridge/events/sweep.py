@@ -1,7 +1,7 @@
 """Once an hour, read the state of all linked tickets, whatever their `last_update`.
 
-This finds what no poll finds: deleted tickets, and changes with a `last_update` before others that were already read,
-because iTop's clock was set back. It also deletes the snapshots of tickets that were unlinked.
+This finds what no poll finds: deleted tickets, and changes that were made after iTop's clock was set back. It also
+deletes the snapshots of tickets that were unlinked.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from .reading import TicketReader
 log = structlog.get_logger(__name__)
 
 MAX_TICKETS = 1000
-# How long each sweep looks for a ticket that iTop no longer returns. It comes back if the account gets the right to see
-# it again.
+# For this time, each sweep looks for a ticket that iTop no longer returns: the account may regain the right to see it.
 LOOKED_FOR = dt.timedelta(days=7)
 
 
@@ -68,12 +67,11 @@ def _sweep_some(reader: TicketReader, snapshots: list[TicketSnapshot]) -> list[s
     missing = []
     for snapshot in snapshots:
         ticket = returned.get(snapshot.ticket.object_id)
-        if ticket is None:
+        # A missing ticket without `poll_at` is known to be gone, or is no longer polled.
+        if ticket is None and snapshot.poll_at is not None:
             missing.append(snapshot)
-        elif _differs(reader, snapshot, ticket):
+        elif ticket is not None and _differs(reader, snapshot, ticket):
             different.append(snapshot)
-    # A missing ticket without `poll_at` is known to be gone, or is no longer polled.
-    missing = [snapshot for snapshot in missing if snapshot.poll_at is not None]
     to_read = [snapshot.pk for snapshot in (*different, *missing)]
     if to_read:
         TicketSnapshot.objects.filter(pk__in=to_read).update(seen_until="", poll_at=Now())

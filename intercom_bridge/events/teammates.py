@@ -18,14 +18,14 @@ log = structlog.get_logger(__name__)
 
 
 def teammates(
-    workspace: Workspace, *, is_fresh: bool = False, deadline: float = CALL_SECONDS
+    workspace: Workspace, *, refresh: bool = False, deadline: float = CALL_SECONDS
 ) -> Sequence[Admin]:
-    """Return the workspace's teammates. The answer may be an hour old unless `is_fresh`.
+    """Return the workspace's teammates. The answer may be an hour old unless `refresh`.
 
     Raise IntercomError, or SecretDecryptionError if the access token cannot be decrypted.
     """
     key = f"intercom-admins:{workspace.pk}"
-    return cached(key, lambda: intercom_client(workspace).admins(deadline=deadline), is_fresh=is_fresh)
+    return cached(key, lambda: intercom_client(workspace).admins(deadline=deadline), refresh=refresh)
 
 
 def teams(workspace: Workspace) -> Sequence[Admin]:
@@ -38,7 +38,7 @@ def author_of(
     rules: EventRules,
     email: str,
     *,
-    is_fresh: bool = False,
+    refresh: bool = False,
     deadline: float = CALL_SECONDS,
 ) -> str:
     """Return the id of the teammate in whose name a message is posted.
@@ -48,9 +48,9 @@ def author_of(
     this in the rules. Raise as `teammates` does.
     """
     try:
-        admins = teammates(workspace, is_fresh=is_fresh, deadline=deadline)
+        admins = teammates(workspace, refresh=refresh, deadline=deadline)
     except (IntercomAuthenticationError, IntercomRejectedError):
-        # The token may lack the permission to read teammates. Trust the rules then.
+        # The token may lack the permission to read teammates. Then trust the rules.
         admins, has_named_teammate = (), bool(rules.post_as_admin_id)
     else:
         has_named_teammate = any(admin.id == rules.post_as_admin_id for admin in admins)
@@ -62,7 +62,7 @@ def author_of(
     if has_named_teammate:
         return rules.post_as_admin_id
     key = f"intercom-token-owner:{workspace.pk}"
-    return cached(key, lambda: intercom_client(workspace).me(deadline=deadline).admin_id, is_fresh=is_fresh)
+    return cached(key, lambda: intercom_client(workspace).me(deadline=deadline).admin_id, refresh=refresh)
 
 
 def _store_whether_missing(rules: EventRules, *, is_missing: bool) -> None:

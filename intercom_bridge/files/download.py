@@ -17,8 +17,9 @@ up, so the bridge cannot check the IP addresses. It still sends the request only
 certificate for the name of an allowed host, which a server in a private network does not have. Configure the proxy to
 refuse private networks as well.
 
-The origin of INTERCOM_API_URL is allowed as it is if the setting FILES_FROM_STAND_IN is on. No environment variable
-sets it: it is on in settings.development and settings.testing, and off in production.
+If the setting FILES_FROM_STAND_IN is on, the origin of INTERCOM_API_URL is allowed, too, whatever its scheme, port and
+IP addresses. No environment variable sets it: it is on in settings.development and settings.testing, and off in
+production.
 
     DownloadError                  retry  file_not_downloaded   network, TLS, an unexpected response
     ├── DownloadTimeoutError       retry  file_not_downloaded   the deadline passed
@@ -267,15 +268,18 @@ def download(
 ) -> Iterator[Downloaded]:
     """Download the file to a temporary file in settings.FILES_DIR, which is deleted when the context ends.
 
-    The file must be complete `deadline` seconds from now. `name` helps to determine the type. Raise a DownloadError. It
-    never contains the address, because the signature in the address is a credential.
+    The file must be complete `deadline` seconds from now. `name` helps to determine the type. Raise a DownloadError,
+    which never contains the address, because the signature in the address is a credential.
     """
-    descriptor, path = _create_file()
+    try:
+        descriptor, path = create_file()
+    except OSError as error:
+        raise FileNotStoredError(f"a temporary file could not be created: {_describe(error)}") from None
     try:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 received = _receive(url, hosts, max_bytes, deadline, file)
-        except OSError as error:  # the disk is full: closing writes the last bytes
+        except OSError as error:  # closing writes the last bytes, but the disk may be full
             raise FileNotStoredError(_describe(error)) from None
         yield Downloaded(
             path, received.size, content_type_of(name, received.head, received.declared), received.head
@@ -305,7 +309,8 @@ def _stand_in_origin() -> str:
     if not settings.FILES_FROM_STAND_IN or not settings.INTERCOM_API_URL:
         return ""
     parts = urlsplit(settings.INTERCOM_API_URL)
-    return f"{parts.scheme}://{parts.netloc}" if parts.hostname and "@" not in parts.netloc else ""
+    is_valid = parts.hostname and "@" not in parts.netloc
+    return f"{parts.scheme}://{parts.netloc}" if is_valid else ""
 
 
 def normalize_host(host: str) -> str:
@@ -374,10 +379,10 @@ def _check_address(url: str, hosts: AllowedHosts) -> _Target:
     if hosts.origin and f"{parts.scheme}://{parts.netloc}" == hosts.origin:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return _Target(parts.scheme, parts.hostname or "", port, path, url, is_stand_in=True)
+    if not parts.scheme:
+        raise AddressRefusedError("the address has no scheme")
     if parts.scheme != "https":
-        raise AddressRefusedError(
-            f"the address begins with {parts.scheme[:20]}:" if parts.scheme else "the address has no scheme"
-        )
+        raise AddressRefusedError(f"the address begins with {parts.scheme[:20]}:")
     authority = _AUTHORITY.fullmatch(parts.netloc)
     if authority is None:
         raise AddressRefusedError("the address contains a user name, another port than 443, or an IP address")
@@ -429,7 +434,7 @@ def _follow_redirects(
 
 def _resolve(location: str, target: _Target) -> str:
     """Return the address that a redirect leads to. Raise AddressRefusedError if it is not a valid one."""
-    # Check it first, because urljoin would silently repair an invalid address.
+    # Check the location first, because urljoin would silently repair an invalid one.
     if not location or _UNSAFE.search(location):
         raise AddressRefusedError("a redirect is empty or contains control characters")
     try:
@@ -581,7 +586,7 @@ def _check_response(response: http.client.HTTPResponse, target: _Target) -> None
     if response.status in (403, 404, 410):
         if _has_expired(target.url, response.getheader("Date")):
             raise AddressExpiredError
-        # The address is still valid as far as it shows. So Intercom withholds the file, perhaps because of a virus.
+        # The address does not seem to have expired, so Intercom withholds the file, perhaps because of a virus.
         raise FileQuarantinedError(f"HTTP {response.status}")
     if response.status == 204:
         raise FileEmptyError
@@ -598,7 +603,7 @@ def _has_expired(url: str, date: str | None) -> bool:
     """Return whether the address has expired by our clock, or by the server's `date`, which may be missing."""
     expiry = expiry_of(url)
     now = dt.datetime.now(dt.UTC)
-    # These are the errors for a date that is missing or invalid.
+    # Ignore a date that is missing or invalid.
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         now = max(now, parsedate_to_datetime(date or "").astimezone(dt.UTC))
     return expiry is not None and expiry <= now
@@ -606,10 +611,9 @@ def _has_expired(url: str, date: str | None) -> bool:
 
 def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes: int) -> _Received:
     """Write the response's body to the file. Raise a DownloadError."""
-    # None if the server does not declare it.
-    length = response.length
-    if length is not None and length > max_bytes:
-        raise FileTooLargeError(f"{length / 1_000_000:.1f} MB")
+    declared_size = response.length
+    if declared_size is not None and declared_size > max_bytes:
+        raise FileTooLargeError(f"{declared_size / 1_000_000:.1f} MB")
     size, head = 0, b""
     while chunk := response.read(min(CHUNK_BYTES, max_bytes + 1)):
         size += len(chunk)
@@ -621,7 +625,7 @@ def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes
             file.write(chunk)
         except OSError as error:
             raise FileNotStoredError(_describe(error)) from None
-    if length is not None and size != length:
+    if declared_size is not None and size != declared_size:
         raise DownloadError("the connection was lost before the end of the file")
     if not size:
         raise FileEmptyError
@@ -635,14 +639,6 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return type(error).__name__
-
-
-def _create_file() -> tuple[int, Path]:
-    """Create a temporary file as `create_file` does, but raise FileNotStoredError."""
-    try:
-        return create_file()
-    except OSError as error:
-        raise FileNotStoredError(f"a temporary file could not be created: {_describe(error)}") from None
 
 
 def create_file() -> tuple[int, Path]:

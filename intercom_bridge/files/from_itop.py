@@ -181,7 +181,7 @@ def write_embedded_picture(data: str, path: Path, max_bytes: int) -> AttachmentF
     """
     prefix = _DATA.match(data)
     encoded = data[prefix.end() :] if prefix else ""
-    # Percent-encoding has three characters for a byte, base64 fewer.
+    # A byte takes three characters with percent-encoding, and fewer with base64.
     if len(encoded) > 3 * max_bytes:
         raise FileTooLargeError(f"it has more than {max_bytes} bytes")
     content = unquote_to_bytes(encoded)

@@ -26,6 +26,8 @@ _MAX_EXTENSION: Final = 16
 # A double quote or a semicolon breaks the header with which iTop sends a file (recording 255). The other characters
 # have a meaning in paths, in Windows or in shells.
 _REPLACED: Final = re.compile(r'[/\\:*?"<>|;`]')
+# Unicode's categories of control, format, surrogate, unassigned and private characters.
+_INVISIBLE: Final = ("Cc", "Cf", "Cs", "Cn", "Co")
 # Names that Windows takes for a device, whatever the extension.
 _DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
@@ -151,16 +153,12 @@ _DEFAULT_EXTENSIONS: Final = _default_extensions()
 def safe_name(name: str, content_type: str = "") -> str:
     """Return the name without anything that is dangerous in a path, in a header or on a screen.
 
-    The result has 1 to 255 characters. It has no path separators, quotes, control, bidirectional or invisible
+    The result has 1 to 255 characters, and no path separators, quotes, or control, bidirectional or invisible
     characters. It is not ".", ".." or the name of a device in Windows, and does not end with a dot. A long name keeps
     its extension. A name without an extension gets that of the content type, if one is known.
     """
-    # Any white space becomes one space. Control, format, surrogate, unassigned and private characters are removed.
-    visible = "".join(
-        " " if character.isspace() else character
-        for character in name
-        if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Cn", "Co")
-    )
+    spaced = "".join(" " if character.isspace() else character for character in name)
+    visible = "".join(character for character in spaced if unicodedata.category(character) not in _INVISIBLE)
     cleaned = _REPLACED.sub("_", normalize("NFC", visible)).replace("'", "’")
     cleaned = " ".join(cleaned.split()).rstrip(". ")
     if _DEVICE.match(cleaned):

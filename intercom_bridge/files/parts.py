@@ -21,10 +21,10 @@ from .names import is_forbidden, safe_name
 
 # Further files of a part are not copied, only named in the log.
 MAX_FILES: Final = 200
-# How long the address of a file works in Intercom, if the address does not contain this.
+# How long a file's address in Intercom works if it does not contain its expiry.
 VALID_FOR: Final = dt.timedelta(minutes=30)
-# The writer of the message tries to copy its files first, so that the log entry can link to them. It then makes the
-# other files due at once. If it is killed, they are due after this time.
+# A message's writer tries to copy its files first, so that the log entry can link to them. Then it makes the files that
+# are not copied yet due at once. If the writer is killed, they are due after this time.
 HEAD_START: Final = dt.timedelta(seconds=60)
 # Fields of FileToItop with values from the message, which are erased with the message's content.
 CONTENT: Final = ("name", "content_type", "size", "url", "url_expires_at", "author")
@@ -60,8 +60,8 @@ def files_of(part: Part) -> tuple[PartFile, ...]:
     attached_urls = {without_query(file.url) for file in attached}
     pictures: dict[str, PartFile] = {}
     for url, name in media_in(part.body):
-        # Count all attachments and pictures, even those that are left out: a file must keep its position although a
-        # part that the bridge stored has no addresses of attachments any more.
+        # Count all attachments and pictures, even those that are left out: parts that the bridge stored have lost the
+        # addresses of their attachments, but their files must keep their positions.
         position = len(part.attachments) + len(pictures)
         pictures.setdefault(without_query(url), PartFile(position, name, url, is_inline=True))
     inline = [file for url, file in pictures.items() if url not in attached_urls]
@@ -153,7 +153,7 @@ def add_files(link: TicketLink, part: Part, log: str) -> None:
 
 
 def restore_files(link: TicketLink, part: Part, log: str) -> None:
-    """Queue the files again that were skipped because the part was, and restore their erased content.
+    """Queue again the files that were skipped together with the part, and restore their erased content.
 
     Call this in the transaction that queues the part again.
     """
@@ -195,7 +195,7 @@ def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], due_at: d
     """Return an unsaved row for one file. `part` is the argument of `add_stored`."""
     now = timezone.now()
     workspace = link.conversation.workspace
-    # A first message, whose kind is "source", and a reply can have the same id.
+    # A first message, whose kind is "source", and a reply can have the same id, so their keys have different words.
     what = "file of first message" if part["kind"] == "source" else "file"
     url = file["url"]
     return FileToItop(

@@ -68,8 +68,8 @@ def files_of_conversation(conversation: Conversation | None) -> FileToItopQueryS
 
 def _rows(conversation: Conversation) -> list[Any]:
     rows = files_of_conversation(conversation).annotate(is_retriable=RETRIABLE)
-    codes = ("pk", "ticket_id", "part_kind", "part_id", "position", "state", "is_retriable")
-    return list(rows.values_list(*codes, named=True))
+    fields = ("pk", "ticket_id", "part_kind", "part_id", "position", "state", "is_retriable")
+    return list(rows.values_list(*fields, named=True))
 
 
 def _summary(rows: Sequence[Any]) -> FileSummary:
@@ -79,9 +79,10 @@ def _summary(rows: Sequence[Any]) -> FileSummary:
         files = FileToItop.objects.select_related("conversation__workspace")
         failure = files.filter(pk=max(row.pk for row in failed)).first()
     total = _count_files(rows)
+    not_copied_to_all = _count_files(row for row in rows if row.state != State.COPIED)
     return FileSummary(
         total=total,
-        copied=total - _count_files(row for row in rows if row.state != State.COPIED),
+        copied=total - not_copied_to_all,
         waiting=_count_files(row for row in rows if row.state == State.WAITING),
         failed=_count_files(failed),
         retriable=_count_files(row for row in rows if row.is_retriable),

@@ -1,7 +1,7 @@
 """Copy one file of a message to a ticket exactly once: download it from Intercom, and attach it in iTop.
 
 If something goes wrong, the functions raise an exception, and their caller (sync/files.py) decides what happens to the
-row. They set the row's outcome only when it is certain.
+row. The functions set the row's outcome only when it is certain.
 """
 
 from __future__ import annotations
@@ -151,9 +151,9 @@ def copy(
     owner = (owner_of_files or TicketOwner()).of(row, client, deadline)
     if row.attempts > 1:
         # An earlier attempt may have copied the file without learning the outcome.
-        copies = find_attachments(client, [row.idempotency_key], owner=owner, deadline=deadline.remaining())
-        if copies:
-            _set_copied(row, copies[row.idempotency_key])
+        found = find_attachments(client, [row.idempotency_key], owner=owner, deadline=deadline.remaining())
+        if row.idempotency_key in found:
+            _set_copied(row, found[row.idempotency_key])
             return
     with _downloaded(row, deadline) as file:
         check_type(file, name=row.name, types=workspace.forbidden_file_types)
@@ -164,7 +164,7 @@ def copy(
         if shows_picture and row.is_inline and file.content_type in SHOWN_TYPES:
             _create_inline_image(row, client, owner, upload, deadline)
     if not is_attached:
-        # A picture of an internal note is only copied if the private log can show it.
+        # Without an Attachment, the picture is only copied if the private log can show it.
         if not picture_url(row):
             raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
         _set_copied(row, None)
@@ -248,7 +248,7 @@ def _create_inline_image(
 
 
 def picture_url(row: FileToItop) -> str:
-    """Return the address at which iTop shows the picture in a log, "" if it has no InlineImage."""
+    """Return the address at which iTop shows the picture in a log, "" if there is none or its secret is unknown."""
     if not row.inline_image_id or not row.picture_secret:
         return ""
     itop_url = row.ticket.itop.url
@@ -278,32 +278,36 @@ def remove(row: FileToItop, seconds: float) -> None:
             while _delete_one_copy(row, class_name, client, deadline):
                 pass
         except ItopPermissionError:
-            # Only Administrators can create and read inline images, so without an id none was created.
+            # Only Administrators can create and read inline images, so without an id there is none.
             if class_name != INLINE_IMAGE or row.inline_image_id:
                 raise
     row.state = FileToItop.State.REMOVED
     row.set_reason(ReasonCode.FILE_REMOVED)
 
 
-def _delete_one_copy(row: FileToItop, class_name: str, client: Client, deadline: Deadline) -> int:
-    """Delete the copy with the lowest id. Return 1, or 0 if no copy is left.
+def _delete_one_copy(row: FileToItop, class_name: str, client: Client, deadline: Deadline) -> bool:
+    """Delete one copy. Return False if no copy is left.
 
-    Concurrent attempts may have created several copies, and `find_attachments` returns one at a time.
+    Concurrent attempts may have created several copies, of which `find_attachments` only returns one.
     """
-    copies = find_attachments(
+    found = find_attachments(
         client,
         [row.idempotency_key],
         class_name=class_name,
         owner=FileOwner(row.ticket.ticket_class, row.ticket.object_id, org_id=0),  # looked up by ticket only
         deadline=deadline.remaining(),
     )
-    return delete_attachments(
+    copy_id = found.get(row.idempotency_key)
+    if copy_id is None:
+        return False
+    deleted = delete_attachments(
         client,
-        copies.values(),
+        [copy_id],
         class_name=class_name,
         comment="The message was redacted in Intercom",
         deadline=deadline.remaining(),
     )
+    return deleted > 0
 
 
 def look_up(row: FileToItop, seconds: float) -> Part:
@@ -318,14 +322,13 @@ def look_up(row: FileToItop, seconds: float) -> Part:
         raise FileGoneError
     link = TicketLink.objects.filter(ticket=row.ticket, conversation=row.conversation).first()
     with transaction.atomic():
-        # Lock the message. A redaction or an erasure changes the message before the files, so either it is visible here
-        # already, or it waits and then finds the new rows.
+        # Lock the message. A redaction or an erasure changes the message before the files. So either its change is
+        # visible here already, or it waits for the lock and then finds the new rows.
         messages = Delivery.objects.filter(
             ticket=row.ticket, conversation=row.conversation, kind=row.part_kind, part_id=row.part_id
         ).select_for_update()
         is_erased = FileToItop.objects.filter(pk=row.pk).exclude(cleaned_at=None).exists()
         if link is not None and not (is_erased or any(message.cleaned_at for message in messages)):
-            link.conversation = row.conversation
             add_files(link, part, Log.PRIVATE if row.is_private else Log.PUBLIC)
         # The row itself stands for no file. If the part has no files, its text only looked as if it named one.
         FileToItop.objects.filter(pk=row.pk).delete()
@@ -333,7 +336,7 @@ def look_up(row: FileToItop, seconds: float) -> Part:
 
 
 def _read_parts(row: FileToItop, seconds: float) -> Iterable[Part]:
-    """Read the messages of the file's conversation from Intercom. Raise FileGoneError if it was deleted."""
+    """Read the messages of the file's conversation from Intercom. Raise FileGoneError if it was deleted there."""
     conversation = row.conversation
     if not conversation.workspace.access_token:
         raise NoAccessTokenError
@@ -380,7 +383,7 @@ def _download(row: FileToItop, deadline: Deadline) -> AbstractContextManager[Dow
 
 
 def _refresh_url(row: FileToItop, deadline: Deadline) -> None:
-    """Store the address that the conversation has now. Raise FileGoneError if it does not have the file any more."""
+    """Store the file's address from the conversation. Raise FileGoneError if the conversation has lost the file."""
     url = fresh_url(row, _read_parts(row, deadline.remaining()))
     if not url:
         raise FileGoneError
@@ -406,7 +409,7 @@ def _read_owner(row: FileToItop, client: Client, deadline: Deadline) -> FileOwne
 
 
 def _set_copied(row: FileToItop, attachment_id: int | None) -> None:
-    """Set on the row that the file is copied. `attachment_id` is None for a picture that is only an InlineImage."""
+    """Mark the row as copied. `attachment_id` is None for a picture that is only an InlineImage."""
     row.state = FileToItop.State.COPIED
     row.attachment_id = attachment_id
     row.copied_at = timezone.now()
@@ -420,10 +423,12 @@ def _contact_of(row: FileToItop, client: Client, account_id: int, deadline: Dead
     if account_id:
         return _contact_of_account(row, client, account_id, deadline)
     author: Mapping[str, Any] = row.author or {}
+    if not author.get("id"):
+        return 0
     person_match = PersonMatch.objects.filter(
-        workspace=row.conversation.workspace, itop=row.ticket.itop, contact_id=author.get("id", "")
+        workspace=row.conversation.workspace, itop=row.ticket.itop, contact_id=author["id"]
     ).first()
-    if person_match is None or not author.get("id"):
+    if person_match is None:
         return 0
     # A lead may have typed somebody else's e-mail address, so a match by this address is not enough.
     is_confirmed = person_match.how in (PersonMatch.How.ITOP, PersonMatch.How.CHOSEN)

@@ -524,7 +524,7 @@ def test_a_teammate_who_left_is_noticed_and_the_fallback_posts(link: TicketLink,
     rules = EventRules.objects.get()
     assert rules.post_as_missing_since is not None
     fake.admins[ADA] = "ada@x.example"
-    teammates(link.conversation.workspace, is_fresh=True)
+    teammates(link.conversation.workspace, refresh=True)
     entry(link)
     run()
     rules.refresh_from_db()

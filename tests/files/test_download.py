@@ -676,14 +676,14 @@ def test_a_full_disk_is_an_error_of_the_download(
     size: int, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(sends(http_response(PNG + b"x" * size)))
-    create = module._create_file
+    create = module.create_file
 
     def create_on_full_disk() -> tuple[int, Path]:
         descriptor, path = create()
         os.close(descriptor)
         return os.open("/dev/full", os.O_WRONLY), path
 
-    monkeypatch.setattr(module, "_create_file", create_on_full_disk)
+    monkeypatch.setattr(module, "create_file", create_on_full_disk)
     with pytest.raises(FileNotStoredError, match="No space left") as caught:
         fetch(max_bytes=4_000_000)
     assert caught.value.retry
