@@ -233,8 +233,9 @@ class InvalidValueError(ItopRejectedError):
     def __init__(
         self, detail: str = "", *, attribute: str = "", problems: tuple[ValueProblem, ...] = ()
     ) -> None:
-        super().__init__(detail, attribute=attribute or (problems[0].attribute if problems else ""))
-        self.problems = problems or (ValueProblem(self.attribute, "", detail),)
+        problems = problems or (ValueProblem(attribute, "", detail),)
+        super().__init__(detail, attribute=attribute or problems[0].attribute)
+        self.problems = problems
 
     def redact(self, secrets: Iterable[str]) -> None:
         """Replace these secrets in the error and in its problems."""

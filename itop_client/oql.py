@@ -45,8 +45,8 @@ class OqlError(ValueError):
 def quote(value: str | int) -> str:
     r"""Return the value as a literal for a query: 'O\'Brien' for text, 42 for a number.
 
-    Text is escaped with backslashes (recording 058). Control characters and lone surrogates are dropped: no value in
-    iTop contains them, and iTop rejects requests with lone surrogates.
+    Text is escaped with backslashes (tests/recordings/itop/058-*.json). Control characters and lone surrogates are
+    dropped: no value in iTop contains them, and iTop rejects requests with lone surrogates.
     """
     if isinstance(value, int) and value >= 0:
         return str(int(value))
@@ -122,10 +122,11 @@ class Query:
         for token in _tokenize(self.text):
             if token.kind != "placeholder":
                 parts.append(token.text)
-            elif (name := token.text[1:]) in values:
-                parts.append(quote(values[name]))
-            else:
+                continue
+            name = token.text[1:]
+            if name not in values:
                 raise OqlError(f"there is no value for :{name}")
+            parts.append(quote(values[name]))
         return parse("".join(parts))
 
     def fill_object(self, values: Mapping[str, str | int]) -> Query:
@@ -208,8 +209,8 @@ class Query:
     def as_membership_condition(self, attribute: str, *, through: str = "") -> str:
         """Return a condition for another query: `attribute` ("t.org_id") refers to an object that this query selects.
 
-        If `through` is set, this query selects objects that refer to persons, such as accounts. `through` is the
-        attribute with which they do so, and the condition is that `attribute` refers to one of these persons.
+        If this query selects objects that refer to persons, such as accounts, set `through` to the attribute that
+        refers to the person. The condition is then that `attribute` refers to one of these persons.
 
         The other query must not use the aliases of this query. Raise OqlError if this query cannot be nested.
         """

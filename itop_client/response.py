@@ -1,7 +1,7 @@
 """Read iTop's responses: return the requested data, or raise the matching error.
 
-The codes and texts come from the recorded responses in tests/recordings. "Recording 028" in this package means the
-file there whose name begins with 028. An error's text never contains HTML, a token or a password.
+The codes and texts come from recorded responses of a real iTop. "Recording 254" means the file in tests/recordings with
+a name that begins with 254. An error's text never contains HTML, a token or a password.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _ATTRIBUTE_TEXTS: Final = {
     "Missing 'items' elements": ProblemKind.OTHER,
     "Invalid object ": ProblemKind.NO_SUCH_OBJECT,
 }
-# These texts, and the reasons with which a check refuses a value. The first text that fits decides.
+# The same texts, and the reasons with which a check refuses a value. The first one with which a text begins decides.
 _PROBLEM_TEXTS: Final = {
     **_ATTRIBUTE_TEXTS,
     "Null not allowed": ProblemKind.MISSING,
@@ -300,8 +300,9 @@ def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR
 
 def _attribute_rejection(text: str, detail: str) -> ItopRejectedError | None:
     """Return the rejection that this text describes: of an attribute's value, or of the object that was asked for."""
-    parts = _ATTRIBUTE.match(text)
-    attribute, text = (parts["attribute"] or "", parts["text"]) if parts else ("", text)
+    attribute = ""
+    if parts := _ATTRIBUTE.match(text):
+        attribute, text = parts["attribute"] or "", parts["text"]
     if text.startswith(("No item found for query", "No item found with criteria")):
         return NoMatchError(detail, attribute=attribute)
     if text.startswith("Several items found ("):

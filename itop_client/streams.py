@@ -101,8 +101,8 @@ class DocumentSink:
         """Take the next piece of the response."""
         if self._is_in_data:
             data = self._decode(data)
-        if self._is_in_data:
-            return
+            if self._is_in_data:  # the data does not end in this piece
+                return
         # _DATA_START may be divided between two pieces.
         search_from = max(0, len(self.envelope) - len(_DATA_START))
         self.envelope += data
