@@ -92,7 +92,7 @@ _LIST_TYPES: Final = frozenset("1aAiI")
 
 @dataclass(frozen=True)
 class MediaLink:
-    """What a log shows in place of a picture in the text: the picture at `picture_url`, or if none, a link to `url`."""
+    """What a log shows in place of a picture: the one at `picture_url`, or if that is "", a link to `url`."""
 
     url: str
     picture_url: str = ""
@@ -123,7 +123,7 @@ def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, Media
 
     The result starts and ends with a block. It contains p, h1-h4, ul, ol, li, table with its parts, pre, blockquote,
     br, formatting, img with an http(s) URL, and a with a URL as iTop stores it. URLs that iTop would remove are written
-    as text. The function does not change its own result, unless that is longer than `tree.MAX_LENGTH`.
+    as text. A result that is passed in again is returned unchanged, unless it is longer than `tree.MAX_LENGTH`.
 
     A body longer than MAX_BODY_LENGTH is cut, and ends with a sentence that contains `conversation_url`. `links` are
     the copies of pictures in the text, by the picture's URL without its query.
@@ -187,7 +187,7 @@ def _clean_body(body: str) -> tuple[str, bool]:
     text = clean_text(body).strip()
     is_html = _is_html(text)
     if is_html and len(text) > MAX_LENGTH:
-        # Otherwise an embedded picture might take up the length that is parsed. It could not be shown anyway.
+        # Remove embedded pictures, which iTop would not show: one could fill the MAX_LENGTH that is parsed.
         text = EMBEDDED_DATA.sub("data:", text)
     return text, is_html
 
@@ -304,10 +304,7 @@ class _Media:
 
     @classmethod
     def of(cls, node: Element) -> _Media | None:
-        """Return the file that the element shows, None if the element has no `src`.
-
-        The file's `url` is "" if the URL is not allowed, or expires because Intercom stores the file.
-        """
+        """Return the file that the element shows, None if the element has no `src`."""
         src, alt = node.attributes.get("src", ""), node.attributes.get("alt", "").strip()
         if not src.strip():
             return None
@@ -469,7 +466,7 @@ class HtmlRenderer(_Renderer):
                 if needs_break or (is_block and has_content):
                     pieces.append("<br>")
                 has_content, needs_break = True, is_block
-            elif is_block:
+            elif is_block:  # an empty block is not shown, but separates the lines around it
                 needs_break = has_content
                 continue
             pieces.append(piece)
@@ -580,7 +577,9 @@ class _TextRenderer(_Renderer):
         """Return a link with this text as `label (URL)`. Leave the URL out if it is hidden or the text shows it."""
         url, label = allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
         is_hidden = bool(self._hidden_url) and url.startswith(self._hidden_url)
-        return f"{label} ({url})" if url and label and not is_hidden and not _shows_url(label, url) else text
+        if not url or not label or is_hidden or _shows_url(label, url):
+            return text
+        return f"{label} ({url})"
 
     def _preformatted(self, node: Element) -> list[str]:
         text = "".join(self.inline(child, is_preformatted=True) for child in node.children).strip("\n")

@@ -295,7 +295,8 @@ class Admin:
 
 def parse_admins(data: object) -> tuple[Admin, ...]:
     """Parse a list of teammates or teams. Entries without an id are left out."""
-    return tuple(admin for item in _array(data) if (admin := Admin.parse(item)).id)
+    admins = map(Admin.parse, _array(data))
+    return tuple(admin for admin in admins if admin.id)
 
 
 @dataclass(frozen=True)
@@ -415,6 +416,7 @@ class Conversation:
 
 def _contact_ids(raw: Mapping[str, Any]) -> tuple[str, ...]:
     contacts = raw.get("contacts")
+    # A list, an object with a list, or in older payloads a single `user`.
     listed = _array(contacts) or _array(_object(contacts).get("contacts")) or [raw.get("user")]
     return _unique(_id(_object(contact).get("id")) for contact in listed[:MAX_CONTACTS])
 
@@ -483,7 +485,7 @@ def _input_values(data: object) -> dict[str, str | tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Event:
-    """A webhook notification. `id` is "" for a ping; `conversation` is None if it is not about one."""
+    """A webhook notification. `id` is "" for a ping. `conversation` is None if the topic is not about one."""
 
     workspace_id: str
     id: str

@@ -128,7 +128,7 @@ class _Open:
 
     element: Element
     inherited: tuple[str, ...] = ()
-    """The formatting around the link that is or contains this element. It is not repeated in the element."""
+    """If this is a link or is within one: the formatting around the link, which is not repeated in the element."""
 
     inline: list[Element] = field(default_factory=list)
     """The open formatting elements in it, outermost first. Text is added to the last one."""
