@@ -48,7 +48,7 @@ class Line:
 
 @dataclass
 class Section:
-    """One row of the database."""
+    """The outcome for one row of the database."""
 
     title: str
     lines: list[Line] = field(default_factory=list)
@@ -105,8 +105,8 @@ def _forget(row: Row, changed: Collection[str]) -> list[str]:
     """
     if isinstance(row, Workspace):
         return row.reset_use(changed)
-    has_new_connection = not {"url", "token", "user", "password"}.isdisjoint(changed)
-    if not isinstance(row, ItopInstance) or not has_new_connection:
+    connection = {"url", "token", "user", "password"}
+    if not isinstance(row, ItopInstance) or connection.isdisjoint(changed):
         return []
     row.answers.all().delete()
     if "url" in changed:
@@ -164,7 +164,7 @@ class _Field:
             plain = None
         if plain is not None and plain == source.value:
             return Line(self.label, UNCHANGED)
-        # As in `apply`. Of the last import's secret only the digest is stored, and the default is no secret.
+        # As in `apply`, but the last import's secret is stored as a digest, and the default is an empty secret.
         if self.name in self.row.imported:
             is_untouched = plain is not None and self._is_digest_of(plain, self.row.imported[self.name])
         else:

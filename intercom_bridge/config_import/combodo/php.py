@@ -334,10 +334,13 @@ def _unescape(body: str, quote: bytes, line: int) -> str:
             return bytes([int(escape[1:], 16)])
         if escape[0] in b"01234567":
             return bytes([int(escape, 8) & 0xFF])
-        return _SIMPLE_ESCAPES.get(escape) or (escape if escape in (b"$", quote) else match[0])
+        if escape in (b"$", quote):
+            return escape
+        return _SIMPLE_ESCAPES.get(escape, match[0])  # any other backslash stays
 
     data = body.encode()
-    if _INTERPOLATION.search(_ESCAPE.sub(b" ", data)):
+    without_escapes = _ESCAPE.sub(b" ", data)  # "\$name" is not a variable
+    if _INTERPOLATION.search(without_escapes):
         raise ConfigError(
             "this text contains a variable, and no code is executed. Write the text itself, in single quotes.",
             line,

@@ -90,8 +90,8 @@ class ExtensionImport:
     def _find_itop(self) -> ItopInstance | None:
         """Return the existing iTop to which the file belongs; None if a new one is to be added.
 
-        The command line's address or name decides, then the file's address. If neither names an iTop, it is the only
-        one, or the one that the file's workspaces use. Raise ConfigError if several iTops are possible.
+        The command line's address or name decides, then the file's address. Without these, return the only iTop, or
+        the one that the file's workspaces use. Raise ConfigError if several iTops are possible.
         """
         itops = list(ItopInstance.objects.all())
         if self.itop_url:
