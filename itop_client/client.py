@@ -74,8 +74,8 @@ class Client:
     """Client for the iTop at `url` (its base address) with one account: `token`, or `user` and `password`.
 
     `deadline` is the time limit of a call in seconds (wall-clock), unless the call has its own. Threads can share a
-    client. A client repeats no call, except for the reads of a client that `repeating_reads` returned. If the address
-    is invalid or contains a password, each call raises ItopUnreachableError.
+    client. No call is repeated; `repeating_reads` returns a client that repeats reads. If the address is invalid or
+    contains a password, each call raises ItopUnreachableError.
 
     `on_call(operation, class_name, seconds, outcome)` is called after each call. `outcome` is "ok" or the name of the
     error's class. `on_call` must not raise.
@@ -123,8 +123,7 @@ class Client:
     ) -> Found:
         """Return the objects that match `key`, which is an id, OQL, or criteria such as {"ref": "R-000042"}.
 
-        If the id does not exist, nothing is found; that is no error. `limit` is the number of objects on a page. Pages
-        are numbered from 1.
+        For an id that does not exist, return no objects. `limit` is the number of objects on a page; pages start at 1.
         """
         request = {"class": class_name, "key": _to_json(key), "output_fields": _comma_separated(fields)}
         if limit is not None:

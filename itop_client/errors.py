@@ -124,7 +124,7 @@ class ItopUnavailableError(ItopError):
 class UnclassifiedError(ItopUnavailableError):
     """iTop, or a proxy in front of it, sent an unknown response.
 
-    Either the instance is not working, or only this request makes it fail. A harmless read shows which of them it is.
+    Either the instance is not working, or only this request makes it fail. A harmless read shows which.
     """
 
     code = "itop_unknown_response"
@@ -134,8 +134,7 @@ class UnclassifiedError(ItopUnavailableError):
 class OutOfResourcesError(UnclassifiedError):
     """PHP ran out of memory, or the database closed the connection, while iTop processed the request.
 
-    Either the server is overloaded, or only this request is too large for it. A harmless read shows which of them it
-    is.
+    Either the server is overloaded, or only this request is too large for it. A harmless read shows which.
     """
 
 

@@ -196,12 +196,12 @@ def _validate(row: Row, fields: Mapping[str, SourceValue], title: str) -> None:
     try:
         row.full_clean()
     except ValidationError as error:
-        for name, messages in error.message_dict.items():
-            text = " ".join(messages)
-            if name == NON_FIELD_ERRORS:
-                raise ConfigError(f"{title}: {text}") from error
-            line = fields[name].line if name in fields else 0
-            raise ConfigError(f"{title}, {_Field(row, name).label}: {text}", line) from error
+        name, messages = next(iter(error.message_dict.items()))
+        text = " ".join(messages)
+        if name == NON_FIELD_ERRORS:
+            raise ConfigError(f"{title}: {text}") from error
+        line = fields[name].line if name in fields else 0
+        raise ConfigError(f"{title}, {_Field(row, name).label}: {text}", line) from error
 
 
 def _format(value: Any) -> str:

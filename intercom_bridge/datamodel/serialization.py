@@ -37,11 +37,12 @@ def _attribute(data: Mapping[str, Any]) -> Attribute:
 
 def _fields_to_json(instance: Any) -> dict[str, Any]:
     """Return the fields of the dataclass whose values differ from their defaults."""
-    return {
-        field.name: _value_to_json(value)
-        for field in fields(instance)
-        if (value := getattr(instance, field.name)) != _default(field)
-    }
+    data: dict[str, Any] = {}
+    for field in fields(instance):
+        value = getattr(instance, field.name)
+        if value != _default(field):
+            data[field.name] = _value_to_json(value)
+    return data
 
 
 def _value_to_json(value: Any) -> Any:

@@ -54,7 +54,6 @@ MAX_FILES: Final = 10
 # Divisible by three, so that the pieces' base64, joined, is the base64 of the whole file.
 _PIECE_BYTES: Final = 49_152
 
-
 REGIONS: Final[Mapping[str, str]] = {"US": "", "EU": ".eu", "AU": ".au"}
 """What each region's host names contain: api.eu.intercom.io and app.eu.intercom.com, for example."""
 

@@ -60,7 +60,7 @@ _SCOPES: Final = {
 _CLOSED_BY: Final = {"li": frozenset({"li"}), "dt": frozenset({"dt", "dd"}), "dd": frozenset({"dt", "dd"})}
 _LIST_SCOPE: Final = LISTS | CELLS | {"table", "blockquote", "dl"}
 _TABLE_PARTS: Final = TABLE_SECTIONS | CELLS | {"tr"}
-# The elements that may contain this part of a table. Others are closed before the part begins.
+# The elements that may contain each part of a table. Other elements are closed before the part begins.
 _PARENTS: Final = {
     **dict.fromkeys(TABLE_SECTIONS, frozenset({"table"})),
     "tr": TABLE_SECTIONS | {"table"},

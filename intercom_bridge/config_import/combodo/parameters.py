@@ -184,15 +184,16 @@ def _read_workspace(
     # In the chat widget's older form the value is the scope itself.
     members = {"scope": value} if value.members is None else value.members
     fields = {**shared_secrets, **_read_secrets(members, f" of workspace {workspace_id}")}
-    misspelt_here = {_probable_name(str(key), SECRETS) for key in members if key not in ("scope", *SECRETS)}
+    scope = members.get("scope")
+    if scope is not None and not scope.is_empty:
+        fields["scope"] = SourceValue(_text(scope, f"the scope of workspace {workspace_id}"), scope.line)
+    misspelt = set(misspelt_secrets)
     for key, member in members.items():
-        if key == "scope" and not member.is_empty:
-            scope = _text(member, f"the scope of workspace {workspace_id}")
-            fields["scope"] = SourceValue(scope, member.line)
-        elif key != "scope" and key not in SECRETS:
+        if key not in ("scope", *SECRETS):
+            misspelt.add(_probable_name(str(key), SECRETS))
             notes.append(_unknown_note(str(key), member, SECRETS, f" in workspace {workspace_id}"))
     for key, name in SECRETS.items():
-        if name not in fields and key not in misspelt_secrets | misspelt_here:
+        if name not in fields and key not in misspelt:
             notes.append(f"Workspace {workspace_id} has no {key} in the file. Enter it in the admin.")
     return WorkspaceParameters(workspace_id, value.line, fields)
 

@@ -142,7 +142,9 @@ def _read_settings(tokens: list[_Token]) -> Mapping[str, SourceValue]:
     """Return those SETTINGS whose values are plain text. Values that may be any code are left out."""
     settings: dict[str, SourceValue] = {}
     start = _find_assignment(tokens, "$MySettings")
-    for index in [] if start is None else _member_tokens(tokens, start):
+    if start is None:
+        return settings
+    for index in _member_tokens(tokens, start):
         if _raw(tokens, index + 1) != ["=>"]:
             continue
         key, value = tokens[index], tokens[index + 2]
@@ -226,7 +228,7 @@ class _Parser:
         members: dict[str | int, SourceValue] = {}
         next_index = 0  # the key of a member without one; as in PHP, one more than the largest number
         while self._next.raw != closing:
-            value = self.value()
+            value = self.value()  # it is the key if "=>" follows
             key: str | int = next_index
             if self._next.raw == "=>":
                 self._take()
@@ -291,8 +293,8 @@ def _number(token: _Token) -> int | float:
         if digits.startswith(("0x", "0b", "0o")):
             return int(digits, 0)
         if digits.isdigit():
-            # A leading zero means octal, as in 0755.
-            return int(digits, 8 if len(digits) > 1 and digits[0] == "0" else 10)
+            base = 8 if digits.startswith("0") else 10  # as in 0755
+            return int(digits, base)
         return float(digits)
     except ValueError as error:
         raise ConfigError("this is not a valid PHP number.", token.line) from error

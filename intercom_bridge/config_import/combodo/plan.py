@@ -147,7 +147,8 @@ class ExtensionImport:
         for workspace_id in ids:
             if workspace_id in existing:
                 profile = existing[workspace_id].profile
-                if not profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop).exists():
+                of_other_itops = profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop)
+                if not of_other_itops.exists():
                     return profile
         return TicketProfile.objects.filter(name=itop.name).first()
 
