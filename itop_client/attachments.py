@@ -159,8 +159,8 @@ def create_inline_image(  # noqa: PLR0913 - what, where and how
     """Create a picture for a log entry. If an earlier attempt created it (same owner, same `temp_id`), return that one.
 
     iTop shows the picture to everyone who knows its id and `secret` (recordings 230 and 232). A duplicate is prevented
-    only by a search beforehand, as in `attach` without a contact. `is_first` skips this search: it says that no
-    earlier attempt was made.
+    only by a search beforehand, as in `attach` without a contact. If no earlier attempt was made, set `is_first` to
+    skip this search.
 
     Raise the errors of `attach`, and ItopPermissionError if the account is not an Administrator (recording 231).
     """
@@ -249,7 +249,7 @@ def read_attachment(
     """Download an attachment to `path` and return it (recording 251). After an error, the file at `path` is deleted.
 
     Raise FileTooLargeError if the attachment has more than `max_bytes` or does not fit into iTop's memory, and
-    ObjectNotFoundError if it does not exist (any more).
+    ObjectNotFoundError if it does not exist.
     """
     try:
         with path.open("wb") as opened:

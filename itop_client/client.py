@@ -338,7 +338,7 @@ class Client:
 def retry_read(read: Callable[[], T], errors: type[ItopError] = ItopError) -> T:
     """Call `read` until it succeeds, at most MAX_READ_ATTEMPTS times. This is safe because a read changes nothing.
 
-    It is called again only after one of these `errors`, and only if the error's `retry` is true.
+    `read` is called again only after one of these `errors`, and only if the error's `retry` is true.
     """
     for _ in range(MAX_READ_ATTEMPTS - 1):
         try:

@@ -110,7 +110,7 @@ class ItopNoResponseError(ItopError):
 class ItopUnavailableError(ItopError):
     """The instance cannot process requests. This is not the fault of the single request.
 
-    `status` is the HTTP status. It is 0 if the error was not recognised by the status.
+    `status` is the HTTP status, 0 if the error was recognised by something else.
     """
 
     code = "itop_unavailable"

@@ -39,7 +39,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 # A connection that was idle for longer is not reused: a firewall may have dropped it without informing either side.
-# After a write into such a connection, nobody could know whether it was executed.
+# Nobody could then know whether a write that was sent into the connection was executed.
 MAX_IDLE_SECONDS = 15.0
 MAX_RESPONSE_BYTES: Final = 20_000_000
 CHUNK_BYTES: Final = 65_536

@@ -56,7 +56,9 @@ def idempotency_key(text: str, author: str = "") -> str:
     if len(key) <= MAX_KEY_LENGTH:
         return key
     author_length = MAX_KEY_LENGTH - len(text) - len(", …")
-    return f"{text}, {author[:author_length].rstrip()}…" if author_length > 0 else text
+    if author_length <= 0:
+        return text
+    return f"{text}, {author[:author_length].rstrip()}…"
 
 
 _normalize = idempotency_key  # a second name, because functions below have a parameter `idempotency_key`

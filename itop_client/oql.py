@@ -286,7 +286,7 @@ class _Select:
 def _is_certainly_false(condition: list[_Token], names: list[str], value: str) -> bool:
     """Return whether the condition is certainly false for an object whose attribute has this value.
 
-    `names` are the names of the attribute in the condition: "t.origin", and "origin" if it has no alias there.
+    `names` are what the condition may call the attribute: "t.origin", and "origin" if that is not ambiguous.
     """
     condition = _without_outer_parentheses(condition)
     alternatives = _split_at(condition, "OR")
@@ -399,7 +399,7 @@ def _tokenize(text: str) -> Iterator[_Token]:
 
 
 def _split_at(tokens: list[_Token], word: str) -> list[list[_Token]]:
-    """Split at each occurrence of `word` (in capitals) outside of parentheses. After a dot, it is an attribute."""
+    """Split at each occurrence of `word` (in capitals) outside of parentheses. After a dot, `word` is an attribute."""
     parts: list[list[_Token]] = [[]]
     previous_text = ""
     for token, depth in _with_depth(tokens):

@@ -152,12 +152,12 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
 
 def _is_fault_of_instance(status: int) -> bool:
     """Return whether a response with this HTTP status and without JSON cannot be the fault of the single request."""
-    # Below 400, it is a page or a redirect; 404 means a wrong address. A proxy or web server sends the other statuses.
+    # Below 400: a page or a redirect. 404: a wrong address. The others come from a proxy or the web server.
     return status < 400 or status in (404, 407, 429, 502, 503, 504)
 
 
 def _read_envelope(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a body, or None. With display_errors, PHP may write notices before and after it."""
+    """Return the JSON object in a body, or None. With display_errors, PHP may write notices around the object."""
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     start = 0
     if not text.startswith("{"):
@@ -255,7 +255,7 @@ def _check_error(text: str) -> ItopRejectedError:
 
 
 def _remove_query(text: str) -> str:
-    """Remove the SQL or OQL that an error quotes, because it contains texts of people, of any length."""
+    """Remove the SQL or OQL that an error quotes, because a query contains people's texts, of any length."""
     head, separator, rest = text.partition(": query = ")
     if not separator:
         return text

@@ -277,10 +277,9 @@ class _Entry:
 
     def _related_row(self, column: models.ForeignKey[Any, Any], identifier: Any) -> models.Model:
         related: type[models.Model] = column.related_model
-        by_identifier = {_IDENTIFIER_OF[related]: identifier}
-        row = (
-            related._default_manager.filter(**by_identifier).first() if isinstance(identifier, str) else None
-        )
+        row = None
+        if isinstance(identifier, str):
+            row = related._default_manager.filter(**{_IDENTIFIER_OF[related]: identifier}).first()
         if row is None:
             raise ConfigError(f"{self.where}: there is no {column.name} called {_quote(identifier)}.")
         return row
@@ -297,7 +296,7 @@ def _reject_duplicates(entries: list[_Entry]) -> None:
 
 
 def _can_be_stored(value: Any) -> bool:
-    """Return whether databases accept the texts in a value. They refuse NUL and unpaired surrogates, unlike JSON."""
+    """Return whether databases accept a value from JSON. Its texts may contain NUL or unpaired surrogates."""
     text = json.dumps(value, ensure_ascii=False)
     return "\\u0000" not in text and text == text.encode("utf-8", "replace").decode()
 

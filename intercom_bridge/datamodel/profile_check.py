@@ -12,7 +12,7 @@ from .lookup import value_label
 
 # Keys of STOCK_ATTRIBUTES. The bridge needs these attributes to find, create and update tickets; others are optional.
 _REQUIRED = ("org_id", "caller_id", "status", "title", "description", "public_log", "private_log")
-# The kinds that cannot be form fields, each with the end of the sentence about it.
+# The kinds that cannot be form fields, each with the end of the sentence about such an attribute.
 _NOT_EDITABLE = {
     Kind.LOG: "is a log, which cannot be a form field",
     Kind.OTHER: "has a type that cannot be a form field",

@@ -25,14 +25,12 @@ def from_json(data: Mapping[str, Any]) -> TicketClass:
 
 
 def _attribute(data: Mapping[str, Any]) -> Attribute:
-    return Attribute(
-        **{
-            **data,
-            "kind": Kind(data["kind"]),
-            "values": tuple(Value(**value) for value in data.get("values", ())),
-            "depends_on": tuple(data.get("depends_on", ())),
-        }
-    )
+    converted = {
+        "kind": Kind(data["kind"]),
+        "values": tuple(Value(**value) for value in data.get("values", ())),
+        "depends_on": tuple(data.get("depends_on", ())),
+    }
+    return Attribute(**{**data, **converted})
 
 
 def _fields_to_json(instance: Any) -> dict[str, Any]:

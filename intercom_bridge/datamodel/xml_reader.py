@@ -132,7 +132,7 @@ class _Classes:
         return frozenset(member.name for chain in self.chains.values() for member in chain)
 
     def is_wanted(self, name: str) -> bool:
-        """Return whether the labels of this class are needed: it is in the chain of a class to read."""
+        """Return whether this class is in the chain of a class to read, so that its labels are needed."""
         return name in self._wanted
 
     def _chain(self, name: str) -> list[_Class]:

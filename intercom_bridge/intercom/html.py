@@ -142,7 +142,7 @@ def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, Media
 def to_text(body: str, *, hidden_url: str = "") -> str:
     """Return the body (HTML or plain text) as plain text, with list markers, and links as `label (URL)`.
 
-    If `hidden_url` is given, links to URLs that begin with it become their label alone.
+    If `hidden_url` is given, only the label remains of a link whose URL begins with it.
     """
     text, is_html = _clean_body(body)
     text = text[:MAX_BODY_LENGTH]
@@ -155,7 +155,7 @@ def to_text(body: str, *, hidden_url: str = "") -> str:
 def comparable(body: str) -> str:
     """Return a body's text without white space and URLs, to find a message that the bridge has posted.
 
-    Intercom changes the HTML and the URLs of a message. A text that consists of URLs only keeps them.
+    Intercom changes the HTML and the URLs of a message. If a text has nothing but URLs, they are kept.
     """
     text = to_text(body)
     without_urls = _ADDRESS.sub("", text)
@@ -341,7 +341,7 @@ def _file_name(url: str) -> str:
 
 
 def _list_attributes(node: Element) -> dict[str, str]:
-    """Return the valid attributes of a list or item that determine its numbers. iTop keeps them."""
+    """Return the valid attributes of a list or item that determine its numbers. iTop keeps these attributes."""
     attributes: dict[str, str] = {}
     if node.tag == "li" and _LIST_NUMBER.fullmatch(node.attributes.get("value", "").strip()):
         attributes["value"] = node.attributes["value"].strip()
@@ -577,9 +577,8 @@ class _TextRenderer(_Renderer):
         """Return a link with this text as `label (URL)`. Leave the URL out if it is hidden or the text shows it."""
         url, label = allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
         is_hidden = bool(self._hidden_url) and url.startswith(self._hidden_url)
-        if not url or not label or is_hidden or _shows_url(label, url):
-            return text
-        return f"{label} ({url})"
+        needs_url = bool(url and label) and not is_hidden and not _shows_url(label, url)
+        return f"{label} ({url})" if needs_url else text
 
     def _preformatted(self, node: Element) -> list[str]:
         text = "".join(self.inline(child, is_preformatted=True) for child in node.children).strip("\n")

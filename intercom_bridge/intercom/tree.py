@@ -131,7 +131,7 @@ class _Open:
     """If this is a link or is within one: the formatting around the link, which is not repeated in the element."""
 
     inline: list[Element] = field(default_factory=list)
-    """The open formatting elements in it, outermost first. Text is added to the last one."""
+    """The open formatting elements in this element, outermost first. Text is added to the last one."""
 
     outer_formatting: tuple[list[str], Counter[str]] | None = None
     """For a table cell: the builder's formatting before the cell, which is restored when the cell ends."""

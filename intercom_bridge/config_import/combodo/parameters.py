@@ -199,10 +199,7 @@ def _read_workspace(
 
 
 def _read_secrets(members: Mapping[Any, SourceValue], where: str = "") -> dict[str, SourceValue]:
-    """Return the secrets among these members, by name of the Workspace's field.
-
-    `where` is the end of a secret's description in an error, such as " of workspace abcd1234".
-    """
+    """Return the secrets by name of the Workspace's field. In errors, `where` follows the name of the parameter."""
     secrets: dict[str, SourceValue] = {}
     for name, field_name in SECRETS.items():
         value = members.get(name)

@@ -167,7 +167,7 @@ class _Parser:
 
     @property
     def _next(self) -> _Token:
-        # The last token has the kind "end". It stays the next one.
+        # At the end of the file, the last token, of the kind "end", stays the next one.
         return self._tokens[min(self._position, len(self._tokens) - 1)]
 
     def _take(self) -> _Token:

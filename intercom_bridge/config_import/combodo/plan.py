@@ -143,13 +143,11 @@ class ExtensionImport:
         """
         ids = self._workspace_ids
         existing = Workspace.objects.in_bulk(ids, field_name="workspace_id")
-        # In the order of the file.
-        for workspace_id in ids:
-            if workspace_id in existing:
-                profile = existing[workspace_id].profile
-                of_other_itops = profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop)
-                if not of_other_itops.exists():
-                    return profile
+        in_file_order = [existing[workspace_id] for workspace_id in ids if workspace_id in existing]
+        for profile in (workspace.profile for workspace in in_file_order):
+            of_other_itops = profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop)
+            if not of_other_itops.exists():
+                return profile
         return TicketProfile.objects.filter(name=itop.name).first()
 
     def _remove_automatic_attributes(self, profile: TicketProfile, fields: dict[str, SourceValue]) -> None:
