@@ -264,11 +264,10 @@ def read_attachment(
             )
             if not found.objects:
                 raise ObjectNotFoundError(f"Invalid object {ATTACHMENT}::{attachment_id}")
-    except OutOfResourcesError as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
-        raise FileTooLargeError(error.detail) from error
-    except BaseException:
-        path.unlink(missing_ok=True)
+        if isinstance(error, OutOfResourcesError):
+            raise FileTooLargeError(error.detail) from error
         raise
     contents = found.objects[0].fields.get("contents")
     document = contents if isinstance(contents, dict) else {}

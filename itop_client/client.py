@@ -3,7 +3,7 @@
 https://www.itophub.io/wiki/page?id=latest:advancedtopics:rest_json
 
 tests/recordings/itop contains numbered exchanges with a real iTop: list_operations 001, get 028 to 059, create 060 to
-088, update 089 to 110, apply_stimulus 111 to 119, delete 129 to 132.
+088, update 089 to 110, 121, 122, 127 and 128, apply_stimulus 111 to 119, delete 129 to 132.
 """
 
 from __future__ import annotations
@@ -336,10 +336,7 @@ class Client:
 
 
 def retry_read(read: Callable[[], T], errors: type[ItopError] = ItopError) -> T:
-    """Call `read` until it succeeds, at most MAX_READ_ATTEMPTS times. This is safe because a read changes nothing.
-
-    `read` is called again only after one of these `errors`, and only if the error's `retry` is true.
-    """
+    """Call `read`, and again after one of these `errors` whose `retry` is true: at most MAX_READ_ATTEMPTS times."""
     for _ in range(MAX_READ_ATTEMPTS - 1):
         try:
             return read()

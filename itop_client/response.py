@@ -118,8 +118,7 @@ _PROBLEM_TEXTS: Final = {
 
 _DECODER: Final = json.JSONDecoder()
 _NOTICE = re.compile(r"\b(?:Notice|Warning|Deprecated)\b")
-# How iTop's JSON begins.
-_BEGINNINGS: Final = ('{"objects"', '{"code"', '{"version"', '{"operations"', '{"authorized"', '{"data"')
+_JSON_BEGINNINGS: Final = ('{"objects"', '{"code"', '{"version"', '{"operations"', '{"authorized"', '{"data"')
 
 
 def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
@@ -161,7 +160,7 @@ def _read_envelope(body: bytes) -> dict[str, Any] | None:
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     start = 0
     if not text.startswith("{"):
-        starts = [text.index(beginning) for beginning in _BEGINNINGS if beginning in text]
+        starts = [text.index(beginning) for beginning in _JSON_BEGINNINGS if beginning in text]
         if not starts or not _NOTICE.search(text[: min(starts)]):
             return None
         start = min(starts)

@@ -272,7 +272,7 @@ class _Entry:
         is_boolean_as_number = isinstance(value, bool) and expected is int
         if not isinstance(value, expected) or is_boolean_as_number:
             raise ConfigError(f"{self.where}: {column.name} must be {description}, not {_quote(value)}.")
-        # An iTop's URL may be copied from any of its pages.
+        # An iTop's URL may be that of one of its pages.
         return base_address(str(value)) if column.name == "url" else value
 
     def _related_row(self, column: models.ForeignKey[Any, Any], identifier: Any) -> models.Model:
@@ -296,7 +296,7 @@ def _reject_duplicates(entries: list[_Entry]) -> None:
 
 
 def _can_be_stored(value: Any) -> bool:
-    """Return whether databases accept a value from JSON. Its texts may contain NUL or unpaired surrogates."""
+    """Return whether databases accept a value from JSON. They refuse texts with NUL or unpaired surrogates."""
     text = json.dumps(value, ensure_ascii=False)
     return "\\u0000" not in text and text == text.encode("utf-8", "replace").decode()
 

@@ -20,7 +20,6 @@ _NOT_EDITABLE = {
 _ATTRIBUTES_OF_EVERY_CLASS = {"id", "friendlyname", "finalclass", "obsolescence_flag", "obsolescence_date"}
 # `details` suggests at most this many attributes, because the panel is narrow.
 MAX_DETAILS = 12
-# A sentence lists at most this many values of an enum.
 MAX_LISTED_VALUES = 12
 # The regular expression of a valid default value, and a description for the sentence about an invalid one.
 _FORMATS = {

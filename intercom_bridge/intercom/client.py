@@ -151,7 +151,7 @@ class _ReplyBody:
         ]
         content = json.dumps({**reply, "attachment_files": entries}).encode()
         self._files = files
-        # The JSON, split where a file's data belongs: between two texts.
+        # The JSON before, between and after the files' data, for which FILE_DATA is a placeholder.
         self._texts = content.split(FILE_DATA.encode())
 
     def __len__(self) -> int:

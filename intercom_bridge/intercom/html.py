@@ -87,9 +87,6 @@ _LIST_NUMBER = re.compile(r"-?[0-9]{1,6}", re.ASCII)
 _LIST_TYPES: Final = frozenset("1aAiI")
 
 
-# --- Public functions ---
-
-
 @dataclass(frozen=True)
 class MediaLink:
     """What a log shows in place of a picture: the one at `picture_url`, or if that is "", a link to `url`."""
@@ -187,7 +184,7 @@ def _clean_body(body: str) -> tuple[str, bool]:
     text = clean_text(body).strip()
     is_html = _is_html(text)
     if is_html and len(text) > MAX_LENGTH:
-        # Remove embedded pictures, which iTop would not show: one could fill the MAX_LENGTH that is parsed.
+        # Embedded pictures are never shown, and the data of one could fill the MAX_LENGTH that is parsed.
         text = EMBEDDED_DATA.sub("data:", text)
     return text, is_html
 
@@ -599,7 +596,8 @@ class _TextRenderer(_Renderer):
         return f"{media.description} ({media.url})" if media.description else media.url
 
     def _list(self, node: Element) -> list[str]:
-        items = [(item, text) for item in list_items(node) if (text := self._item(item.children))]
+        texts = [(item, self._item(item.children)) for item in list_items(node)]
+        items = [(item, text) for item, text in texts if text]
         attributes = _list_attributes(node)
         is_reversed = "reversed" in attributes
         first_number = len(items) if is_reversed else 1

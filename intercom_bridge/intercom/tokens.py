@@ -82,8 +82,7 @@ class Tokenizer:
         bracket = markup.find("<")
         while bracket >= 0:
             token, end = self._tag(bracket)
-            is_text = end == bracket
-            if is_text:
+            if end == bracket:  # the "<" is text
                 bracket = markup.find("<", bracket + 1)
                 continue
             if bracket > text_start:

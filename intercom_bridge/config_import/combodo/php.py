@@ -91,17 +91,17 @@ def read_source(text: str) -> Source:
 
 def _find_parameters(tokens: list[_Token]) -> int | None:
     """Return the index of the token at which the extension's array begins; None if there is none."""
-    settings = _find_assignment(tokens, "$MyModuleSettings")
-    candidates = range(len(tokens)) if settings is None else _member_tokens(tokens, settings)
-    keys = [
+    array_start = _find_assignment(tokens, "$MyModuleSettings")
+    candidates = range(len(tokens)) if array_start is None else _member_tokens(tokens, array_start)
+    key_indexes = [
         index
         for index in candidates
         if tokens[index].raw in _MODULE_KEYS and _raw(tokens, index + 1) == ["=>"]
     ]
-    if keys:
+    if key_indexes:
         # PHP uses the last of equal keys in an array. If the file has no $MyModuleSettings, the first key counts.
-        key = keys[0] if settings is None else keys[-1]
-        return key + 2  # after the key and "=>"
+        key_index = key_indexes[0] if array_start is None else key_indexes[-1]
+        return key_index + 2  # after the key and "=>"
     for index, token in enumerate(tokens):
         if token.raw == "$MyModuleSettings" and any(
             _raw(tokens, index + 1, 4) == ["[", key, "]", "="] for key in _MODULE_KEYS

@@ -145,8 +145,8 @@ class ExtensionImport:
         existing = Workspace.objects.in_bulk(ids, field_name="workspace_id")
         in_file_order = [existing[workspace_id] for workspace_id in ids if workspace_id in existing]
         for profile in (workspace.profile for workspace in in_file_order):
-            of_other_itops = profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop)
-            if not of_other_itops.exists():
+            other_workspaces = profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop)
+            if not other_workspaces.exists():
                 return profile
         return TicketProfile.objects.filter(name=itop.name).first()
 
