@@ -302,7 +302,7 @@ def _is_false_comparison(comparison: list[_Token], name: str, value: str) -> boo
     # For example, t.origin NOT IN ('chat', 'mail') becomes "t.originNOTIN(,)" and ["chat", "mail"].
     text = "".join(token.text.strip("`") for token in comparison if token.kind != "string")
     literals = [_unquote(token.text) for token in comparison if token.kind == "string"]
-    if text == f"ISNULL({name})":
+    if text == f"ISNULL({name})":  # false, because `value` is not empty
         return True
     if not text.startswith(name):
         return False

@@ -253,7 +253,7 @@ def _attribute(
     default = _text(field, "default_value")
     if kind is Kind.KEY and default == "0":  # iTop's notation for an empty key
         default = ""
-    # iTop computes a date from NOW() and similar defaults, so a form neither shows nor requires it.
+    # iTop computes a date from a default such as NOW(). So a form does not show this default, and requires no date.
     is_computed_date = kind in (Kind.DATE, Kind.DATETIME) and bool(default) and not _DATE.match(default)
     is_required = _text(field, "is_null_allowed") == "false" and not is_computed_date
     target_class = oql_filter = ""

@@ -388,7 +388,7 @@ def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
     detail = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     if status == 429:
         return IntercomRateLimitedError(detail, until=_reset_time(response.headers), intercom_code=code)
-    # A 4xx without an error from Intercom comes from a proxy: the request may be right. 408 is a timeout.
+    # A 4xx without Intercom's own error comes from a proxy: except for 413, the request may be right. 408 is a timeout.
     is_intercoms_4xx = 400 <= status < 500 and status != 408 and bool(code or message)
     if status in (401, 403):
         kind: type[IntercomError] = IntercomAuthenticationError

@@ -250,7 +250,7 @@ class _TreeBuilder:
     def _close_paragraph(self) -> None:
         """Close an open paragraph before a block begins. A link in it that has content is closed, too.
 
-        A link without content stays open, with its paragraph: the block becomes its content.
+        A link without content stays open, with its paragraph: the block becomes the link's content.
         """
         link = self._open[-1].element
         if link.tag == "a" and self._open[-2].element.tag == "p" and any(map(_is_content, link.children)):

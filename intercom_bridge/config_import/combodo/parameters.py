@@ -148,7 +148,7 @@ def _read_workspaces(
 
 
 def _find_workspaces(parameters: Mapping[str, SourceValue]) -> Mapping[str, SourceValue]:
-    """Return the workspaces by ID, in whichever of the file's three forms: a list, single parameters, or only an ID.
+    """Return the workspaces by ID. The file has a list of workspaces, a parameter for each workspace, or only an ID.
 
     A workspace is an array with its scope and secrets. In the chat widget's older form, it is the scope itself.
     """
