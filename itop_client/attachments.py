@@ -4,6 +4,7 @@ Files are streamed: none is ever completely in memory.
 
 Creating an attachment is idempotent. The idempotency key is its attribute `temp_id`, which iTop keeps unchanged for
 an attachment of a ticket. iTop searches for the key while it executes the request (recordings 243 to 246).
+Recordings are exchanges with a real iTop, in tests/recordings; 243 is tests/recordings/itop-files/243-*.json.
 
 Measured on iTop 3.3.0-dev (PHP 8.2, MariaDB 10.11) with the account of a Support Agent:
 
@@ -101,11 +102,11 @@ def attach(  # noqa: PLR0913 - what, where and how
 ) -> Attached:
     """Create an attachment. If an earlier attempt created it (same owner, same `temp_id`), return that one.
 
-    `contact_id` is the Person, `user_id` the User, whom iTop shows as the one who added the file. With a contact, iTop
-    itself prevents a duplicate: the contact is sent as a query that matches nobody once this contact has an attachment
-    with this `temp_id`. Only two creations at exactly the same time can both succeed.
-    Without a contact (0), this function searches for the attachment before it creates one. After an unknown outcome,
-    wait until iTop cannot be executing the earlier request any more.
+    iTop shows the Person `contact_id` and the User `user_id` as those who added the file. With a contact, iTop itself
+    prevents a duplicate: the contact is sent as a query that matches nobody once this contact has an attachment with
+    this `temp_id`. Only two creations at exactly the same time can both succeed.
+    Without a contact (0), this function searches for the attachment before it creates one. So before you repeat a call
+    whose outcome is unknown, wait until iTop can no longer be executing the first request.
 
     `creation_date` is in iTop's time zone ("2026-11-20 10:00:00"); "" means now. If the account may not see the user
     `user_id`, the attachment is created without a user. `expires` is for tests: the file then belongs to no ticket,
@@ -158,8 +159,8 @@ def create_inline_image(  # noqa: PLR0913 - what, where and how
     """Create a picture for a log entry. If an earlier attempt created it (same owner, same `temp_id`), return that one.
 
     iTop shows the picture to everyone who knows its id and `secret` (recordings 230 and 232). A duplicate is prevented
-    only by a search beforehand, as in `attach` without a contact. `is_first` skips this search: it says that no
-    earlier attempt was made.
+    only by a search beforehand, as in `attach` without a contact. If no earlier attempt was made, set `is_first` to
+    skip this search.
 
     Raise the errors of `attach`, and ItopPermissionError if the account is not an Administrator (recording 231).
     """
@@ -179,7 +180,7 @@ def find_attachments(
     """Return the ids of the existing files with these `temp_ids`, by `temp_id`. Of duplicates, return the lowest id.
 
     `owner` limits the search to one ticket: a file of a message that is copied to several tickets has the same
-    `temp_id` in each of them. Recording 252.
+    `temp_id` in each of them (recording 252).
     """
     temp_id_by_key = {idempotency_key(temp_id): temp_id for temp_id in temp_ids}
     if not temp_id_by_key:
@@ -224,7 +225,7 @@ def list_attachments(  # noqa: PLR0913 - which attachments, and which fields
     fields: Iterable[str] = ("id", "item_id"),
     deadline: float | None = None,
 ) -> Found:
-    """Return the attachments of these tickets without their contents. Recordings 275 and 276.
+    """Return the attachments of these tickets without their contents (recordings 275 and 276).
 
     Name, type and size of a file are not available either: iTop returns them only together with the contents.
     `added_by_people` leaves out attachments that were created over REST, so those from the console and the portal
@@ -234,22 +235,21 @@ def list_attachments(  # noqa: PLR0913 - which attachments, and which fields
     if any(name in ("contents", "*", "*+") for name in fields):
         raise ValueError("the contents of attachments are read one by one, with read_attachment")
     query = "SELECT a FROM Attachment AS a"
+    condition = f"a.item_class = {quote(item_class)} AND a.item_id IN ({ids(item_ids)})"
     if added_by_people:
         query += " JOIN CMDBChangeOpAttachmentAdded AS o ON o.attachment_id = a.id"
         query += " JOIN CMDBChange AS c ON o.change = c.id"
-    query += f" WHERE a.item_class = {quote(item_class)} AND a.item_id IN ({ids(item_ids)})"
-    if added_by_people:
-        query += " AND c.origin != 'webservice-rest'"
-    return client.get(ATTACHMENT, query, fields=fields, deadline=deadline)
+        condition += " AND c.origin != 'webservice-rest'"
+    return client.get(ATTACHMENT, f"{query} WHERE {condition}", fields=fields, deadline=deadline)
 
 
 def read_attachment(
     client: Client, attachment_id: int, *, max_bytes: int, path: Path, deadline: float | None = None
 ) -> AttachmentFile:
-    """Download an attachment to `path` and return it. After an error, the file at `path` is deleted. Recording 251.
+    """Download an attachment to `path` and return it (recording 251). After an error, the file at `path` is deleted.
 
     Raise FileTooLargeError if the attachment has more than `max_bytes` or does not fit into iTop's memory, and
-    ObjectNotFoundError if it does not exist (any more).
+    ObjectNotFoundError if it does not exist.
     """
     try:
         with path.open("wb") as opened:
@@ -264,11 +264,10 @@ def read_attachment(
             )
             if not found.objects:
                 raise ObjectNotFoundError(f"Invalid object {ATTACHMENT}::{attachment_id}")
-    except OutOfResourcesError as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
-        raise FileTooLargeError(error.detail) from error
-    except BaseException:
-        path.unlink(missing_ok=True)
+        if isinstance(error, OutOfResourcesError):
+            raise FileTooLargeError(error.detail) from error
         raise
     contents = found.objects[0].fields.get("contents")
     document = contents if isinstance(contents, dict) else {}
@@ -280,7 +279,7 @@ def read_attachment(
 def read_inline_image(  # noqa: PLR0913 - which image, and where to write it
     client: Client, image_id: int, secret: str, *, max_bytes: int, path: Path, deadline: float | None = None
 ) -> AttachmentFile:
-    """Download a picture of a log entry to `path` and return it. Its name is "": iTop does not send it. Recording 226.
+    """Download a picture of a log entry to `path` and return it. Its `name` is "", because iTop does not send one.
 
     The request carries no login, because id and secret suffice. After an error, the file at `path` is deleted. Raise
     the errors of `read_attachment`, and UnclassifiedError if iTop sent anything but a picture.
@@ -395,10 +394,8 @@ class _Upload:
         if size < MIN_TOO_LARGE_BYTES and not isinstance(error, RequestTooLargeError):
             raise error
         if isinstance(error, ItopLoginError):
-            # Raises an error if the login itself is refused.
+            # If the login itself is refused, this raises the error.
             self.client.list_operations(deadline=self.time_limit.remaining())
-        elif isinstance(error, OutOfResourcesError):
-            created_earlier = self.find()
-            if created_earlier:
-                return created_earlier
+        elif isinstance(error, OutOfResourcesError) and (created := self.find()):
+            return created
         raise FileTooLargeError(error.detail, size=size) from error

@@ -11,7 +11,7 @@ from typing import Any
 class LogItem:
     """An entry to write. `message` is HTML, `date` is in seconds since 1970.
 
-    `user_id` decides who is shown as the author (recordings 091 to 097):
+    `user_id` decides who is shown as the author (tests/recordings/itop, 091 to 097):
 
     - The id of a User (not of a Person): this user. `user_login` is ignored.
     - 0: the text in `user_login`, as given.

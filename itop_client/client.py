@@ -1,6 +1,9 @@
 """Client for iTop's REST/JSON interface. One call is one request; it returns a result or raises an ItopError.
 
 https://www.itophub.io/wiki/page?id=latest:advancedtopics:rest_json
+
+tests/recordings/itop contains numbered exchanges with a real iTop: list_operations 001, get 028 to 059, create 060 to
+088, update 089 to 110, 121, 122, 127 and 128, apply_stimulus 111 to 119, delete 129 to 132.
 """
 
 from __future__ import annotations
@@ -71,8 +74,8 @@ class Client:
     """Client for the iTop at `url` (its base address) with one account: `token`, or `user` and `password`.
 
     `deadline` is the time limit of a call in seconds (wall-clock), unless the call has its own. Threads can share a
-    client. A client repeats no call, except for the reads of a client that `repeating_reads` returned. If the address
-    is invalid or contains a password, each call raises ItopUnreachableError.
+    client. No call is repeated; `repeating_reads` returns a client that repeats reads. If the address is invalid or
+    contains a password, each call raises ItopUnreachableError.
 
     `on_call(operation, class_name, seconds, outcome)` is called after each call. `outcome` is "ok" or the name of the
     error's class. `on_call` must not raise.
@@ -120,8 +123,7 @@ class Client:
     ) -> Found:
         """Return the objects that match `key`, which is an id, OQL, or criteria such as {"ref": "R-000042"}.
 
-        If the id does not exist, nothing is found; that is no error. `limit` is the number of objects on a page. Pages
-        are numbered from 1. Recordings 028 to 059.
+        For an id that does not exist, return no objects. `limit` is the number of objects on a page; pages start at 1.
         """
         request = {"class": class_name, "key": _to_json(key), "output_fields": _comma_separated(fields)}
         if limit is not None:
@@ -149,7 +151,7 @@ class Client:
         max_bytes: int,
         deadline: float | None = None,
     ) -> Found:
-        """Write the file in this attribute into the sink. Return the object with this id, if it exists. Recording 251.
+        """Write the file in this attribute into the sink. Return the object with this id, if it exists.
 
         The returned attribute contains the file's name and type, but not its data. Raise FileTooLargeError if the
         response has more than `max_bytes`.
@@ -182,7 +184,7 @@ class Client:
         file: BinaryIO | None = None,
         deadline: float | None = None,
     ) -> ItopObject:
-        """Create an object and return it. Its history shows `comment` as the author. Recordings 060 to 088.
+        """Create an object and return it. Its history shows `comment` as the author.
 
         `file` is an open file on disk. One of the fields must contain streams.FILE_DATA: the base64 of the file is sent
         in its place, as multipart/form-data.
@@ -200,7 +202,7 @@ class Client:
         output_fields: Iterable[str] = ("friendlyname",),
         deadline: float | None = None,
     ) -> ItopObject:
-        """Update the one object that `key` matches and return it. Recordings 089 to 110, 121, 122, 127, 128."""
+        """Update the one object that `key` matches and return it."""
         request = {"class": class_name, "key": _to_json(key), "fields": dict(fields), "comment": comment}
         return self._write("core/update", request, output_fields, deadline)
 
@@ -217,7 +219,7 @@ class Client:
     ) -> ItopObject:
         """Apply a stimulus (a transition to another state) to the one object that `key` matches, and return the object.
 
-        `fields` are the attributes that the transition requires. Recordings 111 to 119.
+        `fields` are the attributes that the transition requires.
         """
         request = {
             "class": class_name,
@@ -229,16 +231,15 @@ class Client:
         return self._write("core/apply_stimulus", request, output_fields, deadline)
 
     def delete(self, class_name: str, key: Key, *, comment: str, deadline: float | None = None) -> int:
-        """Delete the objects that `key` matches and return how many were deleted. Recordings 129 to 131.
+        """Delete the objects that `key` matches and return how many were deleted.
 
-        iTop's data model decides what happens to objects that refer to the deleted ones. iTop often deletes them, too
-        (recording 132).
+        iTop's data model decides what happens to objects that refer to the deleted ones. iTop often deletes them, too.
         """
         request = {"class": class_name, "key": _to_json(key), "comment": comment}
         return read_deleted(self._call("core/delete", request, deadline)[0])
 
     def list_operations(self, *, deadline: float | None = None) -> tuple[str, ...]:
-        """Return this iTop's operations, such as "core/get". This is the cheapest call with a login. Recording 001."""
+        """Return this iTop's operations, such as "core/get". This is the cheapest call with a login."""
         return read_operations(self._call("list_operations", {}, deadline)[0])
 
     def server_info(self, *, deadline: float | None = None) -> ServerInfo:
@@ -335,10 +336,7 @@ class Client:
 
 
 def retry_read(read: Callable[[], T], errors: type[ItopError] = ItopError) -> T:
-    """Call `read` until it succeeds, at most MAX_READ_ATTEMPTS times. This is safe because a read changes nothing.
-
-    It is called again only after one of these `errors`, and only if the error's `retry` is true.
-    """
+    """Call `read`, and again after one of these `errors` whose `retry` is true: at most MAX_READ_ATTEMPTS times."""
     for _ in range(MAX_READ_ATTEMPTS - 1):
         try:
             return read()
@@ -351,13 +349,14 @@ def retry_read(read: Callable[[], T], errors: type[ItopError] = ItopError) -> T:
 def _parse_url(url: str) -> tuple[str, str]:
     """Return the base address without credentials, and a sentence about what is wrong with `url` ("" if valid)."""
     address = url.strip().rstrip("/").removesuffix(REST_PATH).rstrip("/")
+    invalid = "iTop's address must look like https://itop.example.com/itop"
     try:
         parts = urlsplit(address)
         host, base = parts.hostname, urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     except ValueError:
-        host, base = None, ""
+        return "", invalid
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
-        return base, "iTop's address must look like https://itop.example.com/itop"
+        return base, invalid
     # Addresses appear in logs, errors and pages, so a password in an address would not stay secret.
     if "@" in parts.netloc:
         return base, "iTop's address must not contain a user or a password"

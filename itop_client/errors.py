@@ -110,7 +110,7 @@ class ItopNoResponseError(ItopError):
 class ItopUnavailableError(ItopError):
     """The instance cannot process requests. This is not the fault of the single request.
 
-    `status` is the HTTP status. It is 0 if the error was not recognised by the status.
+    `status` is the HTTP status, 0 if the error was recognised by something else.
     """
 
     code = "itop_unavailable"
@@ -124,7 +124,7 @@ class ItopUnavailableError(ItopError):
 class UnclassifiedError(ItopUnavailableError):
     """iTop, or a proxy in front of it, sent an unknown response.
 
-    Either the instance is not working, or only this request makes it fail. A harmless read shows which of them it is.
+    Either the instance is not working, or only this request makes it fail. A harmless read shows which.
     """
 
     code = "itop_unknown_response"
@@ -134,8 +134,7 @@ class UnclassifiedError(ItopUnavailableError):
 class OutOfResourcesError(UnclassifiedError):
     """PHP ran out of memory, or the database closed the connection, while iTop processed the request.
 
-    Either the server is overloaded, or only this request is too large for it. A harmless read shows which of them it
-    is.
+    Either the server is overloaded, or only this request is too large for it. A harmless read shows which.
     """
 
 
@@ -233,8 +232,9 @@ class InvalidValueError(ItopRejectedError):
     def __init__(
         self, detail: str = "", *, attribute: str = "", problems: tuple[ValueProblem, ...] = ()
     ) -> None:
-        super().__init__(detail, attribute=attribute or (problems[0].attribute if problems else ""))
-        self.problems = problems or (ValueProblem(self.attribute, "", detail),)
+        problems = problems or (ValueProblem(attribute, "", detail),)
+        super().__init__(detail, attribute=attribute or problems[0].attribute)
+        self.problems = problems
 
     def redact(self, secrets: Iterable[str]) -> None:
         """Replace these secrets in the error and in its problems."""

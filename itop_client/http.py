@@ -39,7 +39,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 # A connection that was idle for longer is not reused: a firewall may have dropped it without informing either side.
-# After a write into such a connection, nobody could know whether it was executed.
+# Nobody could then know whether a write that was sent into the connection was executed.
 MAX_IDLE_SECONDS = 15.0
 MAX_RESPONSE_BYTES: Final = 20_000_000
 CHUNK_BYTES: Final = 65_536
@@ -294,9 +294,8 @@ class Watchdog:
 
     def attach(self, connected: socket.socket) -> None:
         """Watch this socket instead of the previous one."""
-        # The watchdog needs a duplicate of its own. TLS replaces the connection's socket object. A connection may be
-        # closed while a response still reads from it, and the number of the closed socket soon belongs to another
-        # socket.
+        # The watchdog needs a duplicate, because TLS replaces the connection's socket object. Besides, a connection may
+        # be closed while a response still reads from it, and then another socket may get the closed socket's number.
         duplicate = socket.socket(fileno=socket.dup(connected.fileno()))  # type: ignore[attr-defined,unused-ignore]
         with self._lock:
             previous, self._socket = self._socket, duplicate

@@ -56,7 +56,9 @@ def idempotency_key(text: str, author: str = "") -> str:
     if len(key) <= MAX_KEY_LENGTH:
         return key
     author_length = MAX_KEY_LENGTH - len(text) - len(", …")
-    return f"{text}, {author[:author_length].rstrip()}…" if author_length > 0 else text
+    if author_length <= 0:
+        return text
+    return f"{text}, {author[:author_length].rstrip()}…"
 
 
 _normalize = idempotency_key  # a second name, because functions below have a parameter `idempotency_key`
@@ -138,7 +140,7 @@ def written_keys(
 
     The query selects the ticket, not its changes, because only an Administrator may read changes. Its result only says
     whether at least one of the keys was written. So the search halves a list with a written key until a single key is
-    left. It needs one request for a single key, and also if no key was written.
+    left. If no key was written, or if there is only one key, the search takes one request.
     """
     time_limit = start_deadline(client, deadline)
     written: set[str] = set()
@@ -309,7 +311,7 @@ def start_deadline(client: Client, deadline: float | None) -> Deadline:
 
 
 def unknown_caller_error(attribute: str, caller_id: int) -> InvalidValueError:
-    # iTop's own text for an id that does not exist (recording 068).
+    # iTop's own text for an id that does not exist (tests/recordings/itop/068-*.json).
     text = f"Invalid object {CALLER_CLASS}::{caller_id}"
     problem = ValueProblem(attribute, "", text, ProblemKind.NO_SUCH_OBJECT)
     return InvalidValueError(f"{attribute}: {text}", problems=(problem,))

@@ -45,8 +45,8 @@ class OqlError(ValueError):
 def quote(value: str | int) -> str:
     r"""Return the value as a literal for a query: 'O\'Brien' for text, 42 for a number.
 
-    Text is escaped with backslashes (recording 058). Control characters and lone surrogates are dropped: no value in
-    iTop contains them, and iTop rejects requests with lone surrogates.
+    Text is escaped with backslashes (tests/recordings/itop/058-*.json). Control characters and lone surrogates are
+    dropped: no value in iTop contains them, and iTop rejects requests with lone surrogates.
     """
     if isinstance(value, int) and value >= 0:
         return str(int(value))
@@ -122,10 +122,11 @@ class Query:
         for token in _tokenize(self.text):
             if token.kind != "placeholder":
                 parts.append(token.text)
-            elif (name := token.text[1:]) in values:
-                parts.append(quote(values[name]))
-            else:
+                continue
+            name = token.text[1:]
+            if name not in values:
                 raise OqlError(f"there is no value for :{name}")
+            parts.append(quote(values[name]))
         return parse("".join(parts))
 
     def fill_object(self, values: Mapping[str, str | int]) -> Query:
@@ -208,8 +209,8 @@ class Query:
     def as_membership_condition(self, attribute: str, *, through: str = "") -> str:
         """Return a condition for another query: `attribute` ("t.org_id") refers to an object that this query selects.
 
-        If `through` is set, this query selects objects that refer to persons, such as accounts. `through` is the
-        attribute with which they do so, and the condition is that `attribute` refers to one of these persons.
+        If this query selects objects that refer to persons, such as accounts, set `through` to the attribute that
+        refers to the person. The condition is then that `attribute` refers to one of these persons.
 
         The other query must not use the aliases of this query. Raise OqlError if this query cannot be nested.
         """
@@ -285,7 +286,7 @@ class _Select:
 def _is_certainly_false(condition: list[_Token], names: list[str], value: str) -> bool:
     """Return whether the condition is certainly false for an object whose attribute has this value.
 
-    `names` are the names of the attribute in the condition: "t.origin", and "origin" if it has no alias there.
+    `names` are what the condition may call the attribute: "t.origin", and "origin" if that is not ambiguous.
     """
     condition = _without_outer_parentheses(condition)
     alternatives = _split_at(condition, "OR")
@@ -301,7 +302,7 @@ def _is_false_comparison(comparison: list[_Token], name: str, value: str) -> boo
     # For example, t.origin NOT IN ('chat', 'mail') becomes "t.originNOTIN(,)" and ["chat", "mail"].
     text = "".join(token.text.strip("`") for token in comparison if token.kind != "string")
     literals = [_unquote(token.text) for token in comparison if token.kind == "string"]
-    if text == f"ISNULL({name})":
+    if text == f"ISNULL({name})":  # false, because `value` is not empty
         return True
     if not text.startswith(name):
         return False
@@ -398,7 +399,7 @@ def _tokenize(text: str) -> Iterator[_Token]:
 
 
 def _split_at(tokens: list[_Token], word: str) -> list[list[_Token]]:
-    """Split at each occurrence of `word` (in capitals) outside of parentheses. After a dot, it is an attribute."""
+    """Split at each occurrence of `word` (in capitals) outside of parentheses. After a dot, `word` is an attribute."""
     parts: list[list[_Token]] = [[]]
     previous_text = ""
     for token, depth in _with_depth(tokens):

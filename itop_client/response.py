@@ -1,7 +1,7 @@
 """Read iTop's responses: return the requested data, or raise the matching error.
 
-The codes and texts come from the recorded responses in tests/recordings. "Recording 028" in this package means the
-file there whose name begins with 028. An error's text never contains HTML, a token or a password.
+The codes and texts come from recorded responses of a real iTop. "Recording 254" means the file in tests/recordings with
+a name that begins with 254. An error's text never contains HTML, a token or a password.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _ATTRIBUTE_TEXTS: Final = {
     "Missing 'items' elements": ProblemKind.OTHER,
     "Invalid object ": ProblemKind.NO_SUCH_OBJECT,
 }
-# These texts, and the reasons with which a check refuses a value. The first text that fits decides.
+# The same texts, and the reasons with which a check refuses a value. The first one with which a text begins decides.
 _PROBLEM_TEXTS: Final = {
     **_ATTRIBUTE_TEXTS,
     "Null not allowed": ProblemKind.MISSING,
@@ -118,8 +118,7 @@ _PROBLEM_TEXTS: Final = {
 
 _DECODER: Final = json.JSONDecoder()
 _NOTICE = re.compile(r"\b(?:Notice|Warning|Deprecated)\b")
-# How iTop's JSON begins.
-_BEGINNINGS: Final = ('{"objects"', '{"code"', '{"version"', '{"operations"', '{"authorized"', '{"data"')
+_JSON_BEGINNINGS: Final = ('{"objects"', '{"code"', '{"version"', '{"operations"', '{"authorized"', '{"data"')
 
 
 def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
@@ -152,16 +151,16 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
 
 def _is_fault_of_instance(status: int) -> bool:
     """Return whether a response with this HTTP status and without JSON cannot be the fault of the single request."""
-    # Below 400, it is a page or a redirect; 404 means a wrong address. A proxy or web server sends the other statuses.
+    # Below 400: a page or a redirect. 404: a wrong address. The others come from a proxy or the web server.
     return status < 400 or status in (404, 407, 429, 502, 503, 504)
 
 
 def _read_envelope(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a body, or None. With display_errors, PHP may write notices before and after it."""
+    """Return the JSON object in a body, or None. With display_errors, PHP may write notices around the object."""
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     start = 0
     if not text.startswith("{"):
-        starts = [text.index(beginning) for beginning in _BEGINNINGS if beginning in text]
+        starts = [text.index(beginning) for beginning in _JSON_BEGINNINGS if beginning in text]
         if not starts or not _NOTICE.search(text[: min(starts)]):
             return None
         start = min(starts)
@@ -255,7 +254,7 @@ def _check_error(text: str) -> ItopRejectedError:
 
 
 def _remove_query(text: str) -> str:
-    """Remove the SQL or OQL that an error quotes, because it contains texts of people, of any length."""
+    """Remove the SQL or OQL that an error quotes, because a query contains people's texts, of any length."""
     head, separator, rest = text.partition(": query = ")
     if not separator:
         return text
@@ -300,8 +299,9 @@ def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR
 
 def _attribute_rejection(text: str, detail: str) -> ItopRejectedError | None:
     """Return the rejection that this text describes: of an attribute's value, or of the object that was asked for."""
-    parts = _ATTRIBUTE.match(text)
-    attribute, text = (parts["attribute"] or "", parts["text"]) if parts else ("", text)
+    attribute = ""
+    if parts := _ATTRIBUTE.match(text):
+        attribute, text = parts["attribute"] or "", parts["text"]
     if text.startswith(("No item found for query", "No item found with criteria")):
         return NoMatchError(detail, attribute=attribute)
     if text.startswith("Several items found ("):

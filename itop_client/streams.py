@@ -98,11 +98,10 @@ class DocumentSink:
         self._undecoded = b""  # fewer than four characters of base64, which only the next piece completes
 
     def write(self, data: bytes) -> None:
-        """Take the next piece of the response."""
         if self._is_in_data:
             data = self._decode(data)
-        if self._is_in_data:
-            return
+            if self._is_in_data:  # the data does not end in this piece
+                return
         # _DATA_START may be divided between two pieces.
         search_from = max(0, len(self.envelope) - len(_DATA_START))
         self.envelope += data

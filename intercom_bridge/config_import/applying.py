@@ -48,7 +48,7 @@ class Line:
 
 @dataclass
 class Section:
-    """One row of the database."""
+    """The outcome for one row of the database."""
 
     title: str
     lines: list[Line] = field(default_factory=list)
@@ -108,8 +108,8 @@ def _forget(row: Row, changed: Collection[str]) -> list[str]:
     if isinstance(row, TicketProfile) and changed:
         # A worker will find out again whether the class has the attributes of Combodo's extension.
         row.workspaces.update(has_extension_attributes=None)
-    has_new_connection = not {"url", "token", "user", "password"}.isdisjoint(changed)
-    if not isinstance(row, ItopInstance) or not has_new_connection:
+    connection = {"url", "token", "user", "password"}
+    if not isinstance(row, ItopInstance) or connection.isdisjoint(changed):
         return []
     if "url" in changed:
         # At another address, the same id may be another person's.
@@ -166,7 +166,7 @@ class _Field:
             plain = None
         if plain is not None and plain == source.value:
             return Line(self.label, UNCHANGED)
-        # As in `apply`. Of the last import's secret only the digest is stored, and the default is no secret.
+        # As in `apply`, but the last import's secret is stored as a digest, and the default is an empty secret.
         if self.name in self.row.imported:
             is_untouched = plain is not None and self._is_digest_of(plain, self.row.imported[self.name])
         else:
@@ -198,12 +198,12 @@ def _validate(row: Row, fields: Mapping[str, SourceValue], title: str) -> None:
     try:
         row.full_clean()
     except ValidationError as error:
-        for name, messages in error.message_dict.items():
-            text = " ".join(messages)
-            if name == NON_FIELD_ERRORS:
-                raise ConfigError(f"{title}: {text}") from error
-            line = fields[name].line if name in fields else 0
-            raise ConfigError(f"{title}, {_Field(row, name).label}: {text}", line) from error
+        name, messages = next(iter(error.message_dict.items()))
+        text = " ".join(messages)
+        if name == NON_FIELD_ERRORS:
+            raise ConfigError(f"{title}: {text}") from error
+        line = fields[name].line if name in fields else 0
+        raise ConfigError(f"{title}, {_Field(row, name).label}: {text}", line) from error
 
 
 def _format(value: Any) -> str:

@@ -195,7 +195,7 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object as a dictionary. Raise ConfigError if a name occurs twice."""
     document = dict(pairs)
     if len(document) < len(pairs):
-        ((duplicate, _count),) = Counter(name for name, _value in pairs).most_common(1)
+        duplicate = Counter(name for name, _value in pairs).most_common(1)[0][0]
         raise ConfigError(f"an object contains {duplicate} twice.")
     return document
 
@@ -203,7 +203,7 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class _Entry:
     """One row as the file describes it.
 
-    `where` is its place in the file, for messages. `key` is the attribute that identifies it, and `name` its value.
+    `where` is the entry's place in the file, for messages. `name` is the value of `key`, which identifies the row.
     """
 
     def __init__(self, where: str, attributes: Any, model: type[Row], key: str) -> None:
@@ -259,7 +259,7 @@ class _Entry:
                 report.notes.append(f"{name} in {self.where} is unknown, and ignored.{suggestion}")
 
     def _value(self, column: models.Field[Any, Any], value: Any) -> Any:
-        """Return the column's value for a JSON value. Raise ConfigError if it has the wrong type or does not exist."""
+        """Return the column's value for a JSON value. Raise ConfigError for a wrong type or an unknown row."""
         if isinstance(column, models.ForeignKey):
             return self._related_row(column, value)
         if not _can_be_stored(value):
@@ -272,14 +272,14 @@ class _Entry:
         is_boolean_as_number = isinstance(value, bool) and expected is int
         if not isinstance(value, expected) or is_boolean_as_number:
             raise ConfigError(f"{self.where}: {column.name} must be {description}, not {_quote(value)}.")
+        # An iTop's URL may be that of one of its pages.
         return base_address(str(value)) if column.name == "url" else value
 
     def _related_row(self, column: models.ForeignKey[Any, Any], identifier: Any) -> models.Model:
         related: type[models.Model] = column.related_model
-        by_identifier = {_IDENTIFIER_OF[related]: identifier}
-        row = (
-            related._default_manager.filter(**by_identifier).first() if isinstance(identifier, str) else None
-        )
+        row = None
+        if isinstance(identifier, str):
+            row = related._default_manager.filter(**{_IDENTIFIER_OF[related]: identifier}).first()
         if row is None:
             raise ConfigError(f"{self.where}: there is no {column.name} called {_quote(identifier)}.")
         return row
@@ -296,7 +296,7 @@ def _reject_duplicates(entries: list[_Entry]) -> None:
 
 
 def _can_be_stored(value: Any) -> bool:
-    """Return whether databases accept the texts in a value. They refuse NUL and unpaired surrogates, unlike JSON."""
+    """Return whether databases accept a value from JSON. They refuse texts with NUL or unpaired surrogates."""
     text = json.dumps(value, ensure_ascii=False)
     return "\\u0000" not in text and text == text.encode("utf-8", "replace").decode()
 

@@ -39,4 +39,5 @@ def _is_xml(data: bytes) -> bool:
         return True
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()
     # PHP begins with "<?php", and a part of a PHP file may begin with a heredoc, "<<<".
-    return start.startswith(b"<?xml") or (start.startswith(b"<") and not start.startswith((b"<?", b"<<<")))
+    is_php = start.startswith((b"<?", b"<<<")) and not start.startswith(b"<?xml")
+    return start.startswith(b"<") and not is_php

@@ -59,7 +59,9 @@ def parse_boolean(text: str) -> bool | None:
     word = text.strip().lower()
     if word in ("true", "1", "yes", "on"):
         return True
-    return False if word in ("false", "0", "no", "off", "") else None
+    if word in ("false", "0", "no", "off", ""):
+        return False
+    return None
 
 
 def read_secret_variable(variable: str, where: str = "") -> str:

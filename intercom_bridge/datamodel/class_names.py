@@ -34,7 +34,7 @@ _COMMON_CLASSES = frozenset(
 )
 
 
-def unknown_classes(itop: ItopInstance, query: str) -> list[str]:
+def describe_unknown_classes(itop: ItopInstance, query: str) -> list[str]:
     """Return a sentence for each class that the query selects although the imported data model does not have it.
 
     Return [] if the query is invalid, or if no data model was imported.

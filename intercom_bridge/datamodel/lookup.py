@@ -15,7 +15,7 @@ from .serialization import from_json
 def ticket_class_of(itop: ItopInstance, name: str) -> TicketClass:
     """Return the class of this iTop's imported data model, or else the built-in class. Takes one database query.
 
-    If there is neither, return a class without attributes. Then any attribute code must be accepted as valid.
+    If there is neither, return a class without attributes: which codes are valid is then unknown, so accept any.
     """
     imported = ImportedClass.objects.filter(itop=itop, name=name).first()
     if imported is not None:

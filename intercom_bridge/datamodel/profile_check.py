@@ -12,7 +12,7 @@ from .lookup import value_label
 
 # Keys of STOCK_ATTRIBUTES. The bridge needs these attributes to find, create and update tickets; others are optional.
 _REQUIRED = ("org_id", "caller_id", "status", "title", "description", "public_log", "private_log")
-# The kinds that cannot be form fields, each with the end of the sentence about it.
+# The kinds that cannot be form fields, each with the end of the sentence about such an attribute.
 _NOT_EDITABLE = {
     Kind.LOG: "is a log, which cannot be a form field",
     Kind.OTHER: "has a type that cannot be a form field",
@@ -20,7 +20,6 @@ _NOT_EDITABLE = {
 _ATTRIBUTES_OF_EVERY_CLASS = {"id", "friendlyname", "finalclass", "obsolescence_flag", "obsolescence_date"}
 # `details` suggests at most this many attributes, because the panel is narrow.
 MAX_DETAILS = 12
-# A sentence lists at most this many values of an enum.
 MAX_LISTED_VALUES = 12
 # The regular expression of a valid default value, and a description for the sentence about an invalid one.
 _FORMATS = {

@@ -25,23 +25,22 @@ def from_json(data: Mapping[str, Any]) -> TicketClass:
 
 
 def _attribute(data: Mapping[str, Any]) -> Attribute:
-    return Attribute(
-        **{
-            **data,
-            "kind": Kind(data["kind"]),
-            "values": tuple(Value(**value) for value in data.get("values", ())),
-            "depends_on": tuple(data.get("depends_on", ())),
-        }
-    )
+    converted = {
+        "kind": Kind(data["kind"]),
+        "values": tuple(Value(**value) for value in data.get("values", ())),
+        "depends_on": tuple(data.get("depends_on", ())),
+    }
+    return Attribute(**{**data, **converted})
 
 
 def _fields_to_json(instance: Any) -> dict[str, Any]:
     """Return the fields of the dataclass whose values differ from their defaults."""
-    return {
-        field.name: _value_to_json(value)
-        for field in fields(instance)
-        if (value := getattr(instance, field.name)) != _default(field)
-    }
+    data: dict[str, Any] = {}
+    for field in fields(instance):
+        value = getattr(instance, field.name)
+        if value != _default(field):
+            data[field.name] = _value_to_json(value)
+    return data
 
 
 def _value_to_json(value: Any) -> Any:

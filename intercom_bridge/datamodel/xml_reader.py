@@ -132,7 +132,7 @@ class _Classes:
         return frozenset(member.name for chain in self.chains.values() for member in chain)
 
     def is_wanted(self, name: str) -> bool:
-        """Return whether the labels of this class are needed: it is in the chain of a class to read."""
+        """Return whether this class is in the chain of a class to read, so that its labels are needed."""
         return name in self._wanted
 
     def _chain(self, name: str) -> list[_Class]:
@@ -253,7 +253,7 @@ def _attribute(
     default = _text(field, "default_value")
     if kind is Kind.KEY and default == "0":  # iTop's notation for an empty key
         default = ""
-    # iTop computes a date from NOW() and similar defaults, so a form neither shows nor requires it.
+    # iTop computes a date from a default such as NOW(). So a form does not show this default, and requires no date.
     is_computed_date = kind in (Kind.DATE, Kind.DATETIME) and bool(default) and not _DATE.match(default)
     is_required = _text(field, "is_null_allowed") == "false" and not is_computed_date
     target_class = oql_filter = ""

@@ -27,6 +27,7 @@ from urllib.parse import quote
 from intercom_bridge import USER_AGENT
 from itop_client import CertificateProblem, RemoteError, open_session
 from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
+from itop_client.streams import FILE_DATA
 
 from . import payloads
 from .html import comparable
@@ -50,9 +51,8 @@ CALL_SECONDS: Final = 10.0
 MAX_FILES: Final = 10
 """The number of files that Intercom accepts in one reply."""
 
-# Divisible by three: only then, the encoded pieces together are the base64 of the whole file.
+# Divisible by three, so that the pieces' base64, joined, is the base64 of the whole file.
 _PIECE_BYTES: Final = 49_152
-
 
 REGIONS: Final[Mapping[str, str]] = {"US": "", "EU": ".eu", "AU": ".au"}
 """What each region's host names contain: api.eu.intercom.io and app.eu.intercom.com, for example."""
@@ -146,28 +146,26 @@ class _ReplyBody:
     """The JSON of a reply with `attachment_files`, as a stream: the files are read and encoded while it is sent."""
 
     def __init__(self, reply: Mapping[str, str], files: Sequence[ReplyFile]) -> None:
-        # JSON texts, each file between the texts before and after its content.
-        start = json.dumps(reply).removesuffix("}") + ', "attachment_files": ['
-        self._pieces: list[bytes | ReplyFile] = [start.encode()]
-        for index, file in enumerate(files):
-            separator = ", " if index else ""
-            fields = json.dumps({"content_type": file.content_type, "name": file.name}).removesuffix("}")
-            self._pieces += [f'{separator}{fields}, "data": "'.encode(), file, b'"}']
-        self._pieces.append(b"]}")
+        entries = [
+            {"content_type": file.content_type, "name": file.name, "data": FILE_DATA} for file in files
+        ]
+        content = json.dumps({**reply, "attachment_files": entries}).encode()
+        self._files = files
+        # The JSON before, between and after the files' data, for which FILE_DATA is a placeholder.
+        self._texts = content.split(FILE_DATA.encode())
 
     def __len__(self) -> int:
         """Return the number of bytes, for the header Content-Length."""
-        json_bytes = sum(len(piece) for piece in self._pieces if isinstance(piece, bytes))
         # Base64 encodes each three bytes, or fewer at the end, as four.
-        file_bytes = sum((file.size + 2) // 3 * 4 for file in self._pieces if isinstance(file, ReplyFile))
-        return json_bytes + file_bytes
+        file_bytes = sum((file.size + 2) // 3 * 4 for file in self._files)
+        return sum(map(len, self._texts)) + file_bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self._pieces:
-            if isinstance(piece, bytes):
-                yield piece
-            else:
-                yield from self._encoded(piece)
+        *texts_before_files, last_text = self._texts
+        for text, file in zip(texts_before_files, self._files, strict=True):
+            yield text
+            yield from self._encoded(file)
+        yield last_text
 
     @staticmethod
     def _encoded(file: ReplyFile) -> Iterator[bytes]:
@@ -390,7 +388,7 @@ def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
     detail = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     if status == 429:
         return IntercomRateLimitedError(detail, until=_reset_time(response.headers), intercom_code=code)
-    # A 4xx without an error from Intercom comes from a proxy: the request may be right. 408 is a timeout.
+    # A 4xx without Intercom's own error comes from a proxy: except for 413, the request may be right. 408 is a timeout.
     is_intercoms_4xx = 400 <= status < 500 and status != 408 and bool(code or message)
     if status in (401, 403):
         kind: type[IntercomError] = IntercomAuthenticationError

@@ -87,12 +87,9 @@ _LIST_NUMBER = re.compile(r"-?[0-9]{1,6}", re.ASCII)
 _LIST_TYPES: Final = frozenset("1aAiI")
 
 
-# --- Public functions ---
-
-
 @dataclass(frozen=True)
 class MediaLink:
-    """What a log shows in place of a picture in the text: the picture at `picture_url`, or if none, a link to `url`."""
+    """What a log shows in place of a picture: the one at `picture_url`, or if that is "", a link to `url`."""
 
     url: str
     picture_url: str = ""
@@ -123,7 +120,7 @@ def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, Media
 
     The result starts and ends with a block. It contains p, h1-h4, ul, ol, li, table with its parts, pre, blockquote,
     br, formatting, img with an http(s) URL, and a with a URL as iTop stores it. URLs that iTop would remove are written
-    as text. The function does not change its own result, unless that is longer than `tree.MAX_LENGTH`.
+    as text. A result that is passed in again is returned unchanged, unless it is longer than `tree.MAX_LENGTH`.
 
     A body longer than MAX_BODY_LENGTH is cut, and ends with a sentence that contains `conversation_url`. `links` are
     the copies of pictures in the text, by the picture's URL without its query.
@@ -142,7 +139,7 @@ def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, Media
 def to_text(body: str, *, is_hidden: Callable[[str], bool] | None = None) -> str:
     """Return the body (HTML or plain text) as plain text, with list markers, and links as `label (URL)`.
 
-    Links to URLs for which `is_hidden` returns true become their label alone.
+    If `is_hidden(url)` is true for the URL of a link, only the label of the link remains.
     """
     text, is_html = _clean_body(body)
     text = text[:MAX_BODY_LENGTH]
@@ -155,7 +152,7 @@ def to_text(body: str, *, is_hidden: Callable[[str], bool] | None = None) -> str
 def comparable(body: str) -> str:
     """Return a body's text without white space and URLs, to find a message that the bridge has posted.
 
-    Intercom changes the HTML and the URLs of a message. A text that consists of URLs only keeps them.
+    Intercom changes the HTML and the URLs of a message. If a text has nothing but URLs, they are kept.
     """
     text = to_text(body)
     without_urls = _ADDRESS.sub("", text)
@@ -187,7 +184,7 @@ def _clean_body(body: str) -> tuple[str, bool]:
     text = clean_text(body).strip()
     is_html = _is_html(text)
     if is_html and len(text) > MAX_LENGTH:
-        # Otherwise an embedded picture might take up the length that is parsed. It could not be shown anyway.
+        # Embedded pictures are never shown, and the data of one could fill the MAX_LENGTH that is parsed.
         text = EMBEDDED_DATA.sub("data:", text)
     return text, is_html
 
@@ -304,10 +301,7 @@ class _Media:
 
     @classmethod
     def of(cls, node: Element) -> _Media | None:
-        """Return the file that the element shows, None if the element has no `src`.
-
-        The file's `url` is "" if the URL is not allowed, or expires because Intercom stores the file.
-        """
+        """Return the file that the element shows, None if the element has no `src`."""
         src, alt = node.attributes.get("src", ""), node.attributes.get("alt", "").strip()
         if not src.strip():
             return None
@@ -344,7 +338,7 @@ def _file_name(url: str) -> str:
 
 
 def _list_attributes(node: Element) -> dict[str, str]:
-    """Return the valid attributes of a list or item that determine its numbers. iTop keeps them."""
+    """Return the valid attributes of a list or item that determine its numbers. iTop keeps these attributes."""
     attributes: dict[str, str] = {}
     if node.tag == "li" and _LIST_NUMBER.fullmatch(node.attributes.get("value", "").strip()):
         attributes["value"] = node.attributes["value"].strip()
@@ -469,7 +463,7 @@ class HtmlRenderer(_Renderer):
                 if needs_break or (is_block and has_content):
                     pieces.append("<br>")
                 has_content, needs_break = True, is_block
-            elif is_block:
+            elif is_block:  # an empty block is not shown, but separates the lines around it
                 needs_break = has_content
                 continue
             pieces.append(piece)
@@ -579,9 +573,9 @@ class _TextRenderer(_Renderer):
     def _link(self, node: Element, text: str) -> str:
         """Return a link with this text as `label (URL)`. Leave the URL out if it is hidden or the text shows it."""
         url, label = allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
-        if not url or not label or _shows_url(label, url) or (self._is_hidden and self._is_hidden(url)):
-            return text
-        return f"{label} ({url})"
+        is_hidden = self._is_hidden is not None and self._is_hidden(url)
+        needs_url = bool(url and label) and not is_hidden and not _shows_url(label, url)
+        return f"{label} ({url})" if needs_url else text
 
     def _preformatted(self, node: Element) -> list[str]:
         text = "".join(self.inline(child, is_preformatted=True) for child in node.children).strip("\n")
@@ -602,7 +596,8 @@ class _TextRenderer(_Renderer):
         return f"{media.description} ({media.url})" if media.description else media.url
 
     def _list(self, node: Element) -> list[str]:
-        items = [(item, text) for item in list_items(node) if (text := self._item(item.children))]
+        texts = [(item, self._item(item.children)) for item in list_items(node)]
+        items = [(item, text) for item, text in texts if text]
         attributes = _list_attributes(node)
         is_reversed = "reversed" in attributes
         first_number = len(items) if is_reversed else 1

@@ -233,7 +233,7 @@ class Part:
 
     @classmethod
     def _read(cls, kind: Literal["source", "part"], raw: Mapping[str, Any]) -> Part:
-        attachments = (Attachment.parse(file) for file in _array(raw.get("attachments")))
+        attachments = map(Attachment.parse, _array(raw.get("attachments")))
         return cls(
             kind=kind,
             id=_id(raw.get("id")),
@@ -242,7 +242,7 @@ class Part:
             subject=_line(raw.get("subject")),
             created_at=_epoch(raw.get("created_at")),
             author=Author.parse(raw.get("author")),
-            attachments=tuple(file for file in attachments if file is not None),
+            attachments=tuple(filter(None, attachments)),
             redacted=raw.get("redacted") is True,
             app_package_code=_id(raw.get("app_package_code")),
         )
@@ -295,7 +295,8 @@ class Admin:
 
 def parse_admins(data: object) -> tuple[Admin, ...]:
     """Parse a list of teammates or teams. Entries without an id are left out."""
-    return tuple(admin for item in _array(data) if (admin := Admin.parse(item)).id)
+    admins = map(Admin.parse, _array(data))
+    return tuple(admin for admin in admins if admin.id)
 
 
 @dataclass(frozen=True)
@@ -386,7 +387,7 @@ class Conversation:
             # Tolerated: the list without the object around it.
             parts_object = {"conversation_parts": parts_object}
         raw_parts = _object(parts_object).get("conversation_parts")
-        parts = [part for raw_part in _array(raw_parts) if (part := Part.parse(raw_part))]
+        parts = list(filter(None, map(Part.parse, _array(raw_parts))))
         # Ids are numbers: of two numbers, the one with more digits is larger.
         parts.sort(key=lambda part: (part.created_at, len(part.id), part.id))
         total = _count(_object(parts_object).get("total_count"))
@@ -415,6 +416,7 @@ class Conversation:
 
 def _contact_ids(raw: Mapping[str, Any]) -> tuple[str, ...]:
     contacts = raw.get("contacts")
+    # A list, an object with a list, or in older payloads a single `user`.
     listed = _array(contacts) or _array(_object(contacts).get("contacts")) or [raw.get("user")]
     return _unique(_id(_object(contact).get("id")) for contact in listed[:MAX_CONTACTS])
 
@@ -431,8 +433,8 @@ class CanvasRequest:
     """A Canvas Kit request of an Inbox app, initialize or submit.
 
     In an initialize request, `component_id`, `input_values` and `stored_data` are empty. In a submit request, fields
-    that the teammate did not change may be missing or "". Do not trust the values: they come from a browser, including
-    `stored_data` and `component_id`.
+    that the teammate did not change may be missing or "". Trust none of the values, not even `stored_data` and
+    `component_id`: they come from a browser.
     """
 
     workspace_id: str
@@ -483,7 +485,7 @@ def _input_values(data: object) -> dict[str, str | tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Event:
-    """A webhook notification. `id` is "" for a ping; `conversation` is None if it is not about one."""
+    """A webhook notification. `id` is "" for a ping. `conversation` is None if the topic is not about one."""
 
     workspace_id: str
     id: str

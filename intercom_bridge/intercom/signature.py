@@ -30,7 +30,7 @@ def match_signature(given: str, expected: Mapping[str, str]) -> str:
     """Return the name of the expected signature that equals the given one, "" if none does.
 
     `given` may be any string, `expected` are signatures by name. An empty signature never matches. All signatures are
-    compared, each in constant time. So the response time does not reveal whether or which one matched.
+    compared, each in constant time, so the response time reveals neither whether one matched nor which.
     """
     given_bytes = _encode(given)
     matching_name = ""

@@ -82,8 +82,7 @@ class Tokenizer:
         bracket = markup.find("<")
         while bracket >= 0:
             token, end = self._tag(bracket)
-            is_text = end == bracket
-            if is_text:
+            if end == bracket:  # the "<" is text
                 bracket = markup.find("<", bracket + 1)
                 continue
             if bracket > text_start:
@@ -91,8 +90,7 @@ class Tokenizer:
                 yield TextToken(unescape(markup[text_start:bracket]))
             is_incomplete_start_tag = token is None and end == len(markup) and markup[bracket + 1].isalpha()
             if is_incomplete_start_tag:
-                # At the end of the input. It is returned as text, below.
-                text_start = bracket
+                text_start = bracket  # it is returned as text, below
                 break
             text_start = self.position = end
             if token:
@@ -145,7 +143,7 @@ class Tokenizer:
         while (match := _ATTRIBUTE.match(markup, position)) and match["name"] is not None:
             position = match.end()
             value = match["unquoted"] or ""
-            # If there is no closing quotation mark, the next attribute's name begins with the mark and is not known.
+            # Without a closing quotation mark, the value is "", and attributes may follow directly after the mark.
             quote = match["quote"]
             if quote and self._contains(quote, position):
                 end = markup.index(quote, position)

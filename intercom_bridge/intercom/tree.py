@@ -60,7 +60,7 @@ _SCOPES: Final = {
 _CLOSED_BY: Final = {"li": frozenset({"li"}), "dt": frozenset({"dt", "dd"}), "dd": frozenset({"dt", "dd"})}
 _LIST_SCOPE: Final = LISTS | CELLS | {"table", "blockquote", "dl"}
 _TABLE_PARTS: Final = TABLE_SECTIONS | CELLS | {"tr"}
-# The elements that may contain this part of a table. Others are closed before the part begins.
+# The elements that may contain each part of a table. Other elements are closed before the part begins.
 _PARENTS: Final = {
     **dict.fromkeys(TABLE_SECTIONS, frozenset({"table"})),
     "tr": TABLE_SECTIONS | {"table"},
@@ -128,10 +128,10 @@ class _Open:
 
     element: Element
     inherited: tuple[str, ...] = ()
-    """The formatting around the link that is or contains this element. It is not repeated in the element."""
+    """If this is a link or is within one: the formatting around the link, which is not repeated in the element."""
 
     inline: list[Element] = field(default_factory=list)
-    """The open formatting elements in it, outermost first. Text is added to the last one."""
+    """The open formatting elements in this element, outermost first. Text is added to the last one."""
 
     outer_formatting: tuple[list[str], Counter[str]] | None = None
     """For a table cell: the builder's formatting before the cell, which is restored when the cell ends."""
@@ -250,7 +250,7 @@ class _TreeBuilder:
     def _close_paragraph(self) -> None:
         """Close an open paragraph before a block begins. A link in it that has content is closed, too.
 
-        A link without content stays open, with its paragraph: the block becomes its content.
+        A link without content stays open, with its paragraph: the block becomes the link's content.
         """
         link = self._open[-1].element
         if link.tag == "a" and self._open[-2].element.tag == "p" and any(map(_is_content, link.children)):

@@ -22,7 +22,7 @@ from django.db import DatabaseError
 from django.http.request import validate_host
 from django.utils.connection import ConnectionDoesNotExist
 
-from intercom_bridge.datamodel.class_names import unknown_classes
+from intercom_bridge.datamodel.class_names import describe_unknown_classes
 from intercom_bridge.datamodel.lookup import decode
 from intercom_bridge.datamodel.profile_check import ProfileCheck, missing_from_form
 from intercom_bridge.models import ImportedClass, ItopInstance, Secret, TicketProfile, Workspace
@@ -367,7 +367,7 @@ def _check_workspace(workspace: Workspace) -> Iterator[CheckMessage]:
         workspace.scope,
         _error("E106", "Its scope is invalid", "Example: SELECT Organization WHERE name = 'Demo'", workspace),
     )
-    for sentence in unknown_classes(workspace.itop, workspace.scope):
+    for sentence in describe_unknown_classes(workspace.itop, workspace.scope):
         yield _warning(
             "W125",
             f"Its scope cannot be evaluated: {sentence}",

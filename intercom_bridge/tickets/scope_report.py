@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from intercom_bridge.datamodel.class_names import describe_unknown_class, unknown_classes
+from intercom_bridge.datamodel.class_names import describe_unknown_class, describe_unknown_classes
 from intercom_bridge.models import ItopInstance, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
 from itop_client import Deadline, ItopError, ItopRejectedError, OqlError, UnknownClassError, parse
@@ -99,7 +99,7 @@ def scope_problem(workspace: Workspace) -> str:
     except ItopRejectedError as error:
         return f"iTop rejects the scope: {error}"
     except (ItopError, SecretDecryptionError):
-        return " ".join(unknown_classes(workspace.itop, workspace.scope))
+        return " ".join(describe_unknown_classes(workspace.itop, workspace.scope))
     return ""
 
 

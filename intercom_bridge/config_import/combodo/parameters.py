@@ -44,7 +44,7 @@ KNOWN: Final = {"workspaces", FORMER_EXCLUDED_STATES, *SECRETS, *PROFILE, *WIDGE
 
 @dataclass(frozen=True)
 class WorkspaceParameters:
-    """One workspace of the file. `fields` are values by field of the Workspace."""
+    """One workspace of the file. `fields` are the values to import, by name of the Workspace's field."""
 
     workspace_id: str
     line: int
@@ -53,7 +53,7 @@ class WorkspaceParameters:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values to import, by field of each model. `notes` are sentences about what is missing or ignored."""
+    """The values to import, by name of the model's field. `notes` are sentences about what is missing or ignored."""
 
     workspaces: tuple[WorkspaceParameters, ...]
     profile: Mapping[str, SourceValue]
@@ -148,7 +148,7 @@ def _read_workspaces(
 
 
 def _find_workspaces(parameters: Mapping[str, SourceValue]) -> Mapping[str, SourceValue]:
-    """Return the workspaces by ID, in whichever of the file's three forms: a list, single parameters, or only an ID.
+    """Return the workspaces by ID. The file has a list of workspaces, a parameter for each workspace, or only an ID.
 
     A workspace is an array with its scope and secrets. In the chat widget's older form, it is the scope itself.
     """
@@ -179,35 +179,37 @@ def _read_workspace(
 ) -> WorkspaceParameters:
     """Read one workspace. Its own secrets take precedence over those that all workspaces of the file share.
 
-    `misspelt_secrets` are the secrets that are in the file under a misspelt name. No note says that they are missing.
+    Do not write a note that one of the `misspelt_secrets` is missing: there is already a note about its misspelt name.
     """
     # In the chat widget's older form the value is the scope itself.
     members = {"scope": value} if value.members is None else value.members
     fields = {**shared_secrets, **_read_secrets(members, f" of workspace {workspace_id}")}
+    scope = members.get("scope")
+    if scope is not None and not scope.is_empty:
+        fields["scope"] = SourceValue(_text(scope, f"the scope of workspace {workspace_id}"), scope.line)
+    misspelt = set(misspelt_secrets)
     for key, member in members.items():
-        if key == "scope" and not member.is_empty:
-            scope = _text(member, f"the scope of workspace {workspace_id}")
-            fields["scope"] = SourceValue(scope, member.line)
-        elif key != "scope" and key not in SECRETS:
-            misspelt_secrets = {*misspelt_secrets, _probable_name(str(key), SECRETS)}
+        if key not in ("scope", *SECRETS):
+            misspelt.add(_probable_name(str(key), SECRETS))
             notes.append(_unknown_note(str(key), member, SECRETS, f" in workspace {workspace_id}"))
     for key, name in SECRETS.items():
-        if name not in fields and key not in misspelt_secrets:
+        if name not in fields and key not in misspelt:
             notes.append(f"Workspace {workspace_id} has no {key} in the file. Enter it in the admin.")
     return WorkspaceParameters(workspace_id, value.line, fields)
 
 
 def _read_secrets(members: Mapping[Any, SourceValue], where: str = "") -> dict[str, SourceValue]:
-    """Return the secrets among the members of an array, by field of the Workspace."""
-    return {
-        field_name: SourceValue(_secret(members[name], f"{name}{where}"), members[name].line)
-        for name, field_name in SECRETS.items()
-        if name in members and not members[name].is_empty
-    }
+    """Return the secrets by name of the Workspace's field. In errors, `where` follows the name of the parameter."""
+    secrets: dict[str, SourceValue] = {}
+    for name, field_name in SECRETS.items():
+        value = members.get(name)
+        if value is not None and not value.is_empty:
+            secrets[field_name] = SourceValue(_secret(value, f"{name}{where}"), value.line)
+    return secrets
 
 
 def _read_profile(parameters: Mapping[str, SourceValue], notes: list[str]) -> dict[str, SourceValue]:
-    """Return the values by field of the TicketProfile."""
+    """Return the values, by name of the TicketProfile's field."""
     profile: dict[str, SourceValue] = {}
     former = parameters.get(FORMER_EXCLUDED_STATES)
     if former is not None:
@@ -262,7 +264,7 @@ def _read_messenger(parameters: Mapping[str, SourceValue]) -> dict[str, SourceVa
 
 
 def _read_itop(settings: Mapping[str, SourceValue], notes: list[str]) -> dict[str, SourceValue]:
-    """Return the values by field of the ItopInstance. `settings` are members of iTop's $MySettings."""
+    """Return the values, by name of the ItopInstance's field. `settings` are members of iTop's $MySettings."""
     itop: dict[str, SourceValue] = {}
     if (value := settings.get("app_root_url")) and value.value:
         url = str(value.value).strip()

@@ -91,17 +91,17 @@ def read_source(text: str) -> Source:
 
 def _find_parameters(tokens: list[_Token]) -> int | None:
     """Return the index of the token at which the extension's array begins; None if there is none."""
-    settings = _find_assignment(tokens, "$MyModuleSettings")
-    candidates = range(len(tokens)) if settings is None else _member_tokens(tokens, settings)
-    keys = [
+    array_start = _find_assignment(tokens, "$MyModuleSettings")
+    candidates = range(len(tokens)) if array_start is None else _member_tokens(tokens, array_start)
+    key_indexes = [
         index
         for index in candidates
         if tokens[index].raw in _MODULE_KEYS and _raw(tokens, index + 1) == ["=>"]
     ]
-    if keys:
+    if key_indexes:
         # PHP uses the last of equal keys in an array. If the file has no $MyModuleSettings, the first key counts.
-        key = keys[0] if settings is None else keys[-1]
-        return key + 2  # after the key and "=>"
+        key_index = key_indexes[0] if array_start is None else key_indexes[-1]
+        return key_index + 2  # after the key and "=>"
     for index, token in enumerate(tokens):
         if token.raw == "$MyModuleSettings" and any(
             _raw(tokens, index + 1, 4) == ["[", key, "]", "="] for key in _MODULE_KEYS
@@ -142,7 +142,9 @@ def _read_settings(tokens: list[_Token]) -> Mapping[str, SourceValue]:
     """Return those SETTINGS whose values are plain text. Values that may be any code are left out."""
     settings: dict[str, SourceValue] = {}
     start = _find_assignment(tokens, "$MySettings")
-    for index in [] if start is None else _member_tokens(tokens, start):
+    if start is None:
+        return settings
+    for index in _member_tokens(tokens, start):
         if _raw(tokens, index + 1) != ["=>"]:
             continue
         key, value = tokens[index], tokens[index + 2]
@@ -165,7 +167,7 @@ class _Parser:
 
     @property
     def _next(self) -> _Token:
-        # The last token has the kind "end". It stays the next one.
+        # At the end of the file, the last token, of the kind "end", stays the next one.
         return self._tokens[min(self._position, len(self._tokens) - 1)]
 
     def _take(self) -> _Token:
@@ -226,7 +228,7 @@ class _Parser:
         members: dict[str | int, SourceValue] = {}
         next_index = 0  # the key of a member without one; as in PHP, one more than the largest number
         while self._next.raw != closing:
-            value = self.value()
+            value = self.value()  # it is the key if "=>" follows
             key: str | int = next_index
             if self._next.raw == "=>":
                 self._take()
@@ -291,8 +293,8 @@ def _number(token: _Token) -> int | float:
         if digits.startswith(("0x", "0b", "0o")):
             return int(digits, 0)
         if digits.isdigit():
-            # A leading zero means octal, as in 0755.
-            return int(digits, 8 if len(digits) > 1 and digits[0] == "0" else 10)
+            base = 8 if digits.startswith("0") else 10  # as in 0755
+            return int(digits, base)
         return float(digits)
     except ValueError as error:
         raise ConfigError("this is not a valid PHP number.", token.line) from error
@@ -334,10 +336,13 @@ def _unescape(body: str, quote: bytes, line: int) -> str:
             return bytes([int(escape[1:], 16)])
         if escape[0] in b"01234567":
             return bytes([int(escape, 8) & 0xFF])
-        return _SIMPLE_ESCAPES.get(escape) or (escape if escape in (b"$", quote) else match[0])
+        if escape in (b"$", quote):
+            return escape
+        return _SIMPLE_ESCAPES.get(escape, match[0])  # any other backslash stays
 
     data = body.encode()
-    if _INTERPOLATION.search(_ESCAPE.sub(b" ", data)):
+    without_escapes = _ESCAPE.sub(b" ", data)  # "\$name" is not a variable
+    if _INTERPOLATION.search(without_escapes):
         raise ConfigError(
             "this text contains a variable, and no code is executed. Write the text itself, in single quotes.",
             line,

@@ -90,8 +90,8 @@ class ExtensionImport:
     def _find_itop(self) -> ItopInstance | None:
         """Return the existing iTop to which the file belongs; None if a new one is to be added.
 
-        The command line's address or name decides, then the file's address. If neither names an iTop, it is the only
-        one, or the one that the file's workspaces use. Raise ConfigError if several iTops are possible.
+        The command line's address or name decides, then the file's address. Without these, return the only iTop, or
+        the one that the file's workspaces use. Raise ConfigError if several iTops are possible.
         """
         itops = list(ItopInstance.objects.all())
         if self.itop_url:
@@ -143,12 +143,11 @@ class ExtensionImport:
         """
         ids = self._workspace_ids
         existing = Workspace.objects.in_bulk(ids, field_name="workspace_id")
-        # In the order of the file.
-        for workspace_id in ids:
-            if workspace_id in existing:
-                profile = existing[workspace_id].profile
-                if not profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop).exists():
-                    return profile
+        in_file_order = [existing[workspace_id] for workspace_id in ids if workspace_id in existing]
+        for profile in (workspace.profile for workspace in in_file_order):
+            other_workspaces = profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop)
+            if not other_workspaces.exists():
+                return profile
         return TicketProfile.objects.filter(name=itop.name).first()
 
     def _remove_automatic_attributes(self, profile: TicketProfile, fields: dict[str, SourceValue]) -> None:
