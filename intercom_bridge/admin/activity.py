@@ -40,7 +40,6 @@ class Selection:
     itop: int | None = None
 
     def deliveries(self) -> DeliveryQuerySet:
-        """Return the deliveries of the selected workspace or iTop."""
         # `without_index`: callers add conditions that select fewer rows, so the database should use their indexes.
         rows = Delivery.objects.order_by()
         if self.workspace is not None:

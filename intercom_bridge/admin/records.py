@@ -146,7 +146,6 @@ class RecordAdmin(ModelAdmin):
 
     @admin.display(description="reason", ordering="reason_code")
     def reason_text(self, row: Any) -> str:
-        """Return why the row is in its state."""
         return self.reason(row.reason_code, row.reason_detail)
 
     @admin.display(description="attempts")

@@ -234,7 +234,7 @@ def _customer_mails(probe: Probe) -> Iterator[_CustomerMail]:
     """Yield the e-mails to the caller that an agent's work on a ticket with a conversation causes."""
     for trigger_class, attribute in _TRIGGER_CLASSES:
         for trigger in find_email_triggers(probe, trigger_class, attribute, recipient="caller_id"):
-            contexts = codes_in(trigger, "context")
+            contexts = codes_in(trigger, "context")  # empty: any context
             fires_in_console = not contexts or _CONSOLE in contexts
             if not fires_in_console or excluded_tickets(probe, trigger) is Excluded.ALL:
                 continue

@@ -157,7 +157,7 @@ def _describe_wrong_status(response: Response, request: str) -> tuple[str, str]:
 
 def _describe_redirect(response: Response, request: str) -> tuple[str, str]:
     target = urlsplit(urljoin(webhook_address(), response.headers.get("Location", "")))
-    # Without the query and the user name, which may contain secrets.
+    # Leave out the query and the user name, which may contain secrets.
     location = f"{target.scheme}://{target.hostname or '?'}{target.path}"
     found = f"{webhook_address()} responded to {request} with a redirect to {location}, which Intercom does not follow"
     if location == webhook_address():

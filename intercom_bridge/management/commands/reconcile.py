@@ -118,7 +118,8 @@ def _parse_since(text: str) -> dt.datetime | None:
     if not text.strip():
         return None
     if age := _AGE.fullmatch(text.strip()):
-        return timezone.now() - dt.timedelta(**{f"{age[2].lower()}s": int(age[1])})
+        number, unit = age.groups()
+        return timezone.now() - dt.timedelta(**{f"{unit.lower()}s": int(number)})
     try:
         moment = dt.datetime.fromisoformat(text.strip())
     except ValueError:
