@@ -102,7 +102,7 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
     def _apply_checks(self, checks: Sequence[ProfileCheck], *, is_builtin: bool) -> None:
         """Correct the profile if the user has asked for it, and add errors and warnings about what does not match.
 
-        `is_builtin`: the checks compare with a standard iTop, because no data model was imported.
+        `is_builtin` is whether the checks compare with a standard iTop, because no data model was imported.
         """
         fill_in: bool = self.cleaned_data["fill_in"]
         if fill_in:
@@ -111,7 +111,7 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
         mistakes: dict[str, list[str]] = {}
         for check in checks:
             for field_name, sentences in check.mistakes().items():
-                # Several iTops may have the same mistake. Keep each sentence once.
+                # Several checks may find the same mistake. Keep each sentence once.
                 mistakes[field_name] = list(dict.fromkeys([*mistakes.get(field_name, []), *sentences]))
         for field_name, sentences in mistakes.items():
             self.add_error(field_name, sentences)

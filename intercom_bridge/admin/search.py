@@ -52,7 +52,7 @@ class SearchResult:
 def look_up(text: str) -> SearchResult:
     """Return what a text refers to: a ticket reference, a conversation ID, or a person's name, e-mail address or ID."""
     workspaces = tuple(Workspace.objects.order_by().values_list("pk", flat=True))
-    # Filter by all workspaces too, because the index on conversation IDs begins with the workspace.
+    # Filter by workspace, although all are searched: the index on conversation IDs begins with the workspace.
     by_id = Conversation.objects.filter(workspace__in=workspaces, conversation_id=text)
     return SearchResult(
         text=text,

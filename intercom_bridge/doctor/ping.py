@@ -95,9 +95,9 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
         },
     }
     body = json.dumps(notification).encode()
+    first_secret = next(iter(workspace.client_secrets().values()))
     began = time.monotonic()
     try:
-        first_secret = next(iter(workspace.client_secrets().values()))
         response = _call("POST", body=body, signature=webhook_signature(body, first_secret))
     except HttpError as error:
         yield _unreachable_finding(subject, error)

@@ -74,15 +74,18 @@ def _tracking_finding(probe: Probe, log_name: str, delivery: Delivery | None) ->
     """
     check = probe.subject.check("itop.changes")
     was_tracked = probe.itop.tracked_logs.get(log_name)  # None: no write has shown it yet
-    is_tracked = was_tracked if delivery is None else _is_in_history(probe, delivery)
-    if delivery is not None and was_tracked and not is_tracked:
-        return check.warning(
-            f"its history does not contain the newest message written to {log_name} of {delivery.ticket.ref}",
-            "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that "
-            "log. In the last case, set the log's tracking level back to “all”, so that repeated writes are detected.",
-        )
-    if is_tracked and was_tracked is None:
-        probe.itop.learn_tracking(log_name, is_tracked=True)
+    is_tracked = was_tracked
+    if delivery is not None:
+        is_tracked = _is_in_history(probe, delivery)
+        if was_tracked and not is_tracked:
+            return check.warning(
+                f"its history does not contain the newest message written to {log_name} of {delivery.ticket.ref}",
+                "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that "
+                "log. In the last case, set the log's tracking level back to “all”, so that repeated writes are "
+                "detected.",
+            )
+        if is_tracked and was_tracked is None:
+            probe.itop.learn_tracking(log_name, is_tracked=True)
     if is_tracked is None:
         return check.ok(f"change tracking of {log_name} can be checked after the first message")
     if is_tracked:

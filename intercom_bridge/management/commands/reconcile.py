@@ -88,7 +88,7 @@ def _compare(conversation: Conversation, *, dry_run: bool) -> tuple[str, int]:
 
 def _compare_with_retries(conversation: Conversation, *, dry_run: bool) -> Comparison:
     """Compare, and retry after Intercom's rate limit. Raise ComparisonError or ConversationDeletedError."""
-    for _ in range(MAX_ATTEMPTS - 1):
+    for _ in range(MAX_ATTEMPTS - 1):  # the last attempt is below
         try:
             return compare(conversation, fill=not dry_run)
         except ComparisonError as error:
