@@ -156,7 +156,7 @@ class RecordAdmin(ModelAdmin):
 class CustomerColumn(RecordAdmin):
     """Fields for rows with a conversation: the customers' names, and a link to the conversation in Intercom.
 
-    The names for a whole list are read with two queries.
+    The names for all rows of a list are read with two queries.
     """
 
     # The customers' names, by the conversation's primary key.

@@ -22,7 +22,7 @@ from .finding import Finding, Subject
 from .probe import Probe
 from .triggers import WRITE_TRIGGERS, Excluded, codes_in, excluded_tickets, find_email_triggers, trigger_name
 
-# A poll that is overdue for longer is a failure. The longest polling interval and a worker's restart take less.
+# If a poll is overdue for longer, that is a failure. The longest polling interval and a worker's restart take less.
 POLLED_WITHIN = dt.timedelta(minutes=15)
 # If the last push is older, something may be wrong. A few days without changes are normal.
 PUSHED_WITHIN = dt.timedelta(days=7)
