@@ -40,7 +40,6 @@ class Selection:
     itop: int | None = None
 
     def deliveries(self) -> DeliveryQuerySet:
-        """Return the deliveries of the selected workspace or iTop."""
         # `without_index`: callers add conditions that select fewer rows, so the database should use their indexes.
         rows = Delivery.objects.order_by()
         if self.workspace is not None:
@@ -139,8 +138,8 @@ def _percentiles(durations: list[float]) -> tuple[float | None, float | None]:
 def _durations(deliveries: DeliveryQuerySet) -> list[float]:
     """Return the seconds from a message in Intercom to its log entry in iTop, of the newest SAMPLE_SIZE messages.
 
-    Two kinds of messages are left out, because their time would say nothing about the bridge's speed. Messages without
-    a webhook event are usually older than the link. Messages that a person queued again had to wait for that person.
+    Two kinds of messages are left out, because they say nothing about the bridge's speed: messages without a webhook
+    event, which are usually older than the link, and messages that waited until a person queued them again.
     """
     was_not_requeued = Q(queued_at__lt=F("created_at") + REQUEUED_AFTER)
     measurable = deliveries.filter(was_not_requeued, state=State.WRITTEN, webhook_event__isnull=False)

@@ -49,11 +49,9 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Serve the list with a copy of the admin for the request's user."""
         return super(ModelAdmin, self._copy_for(request)).changelist_view(request, extra_context)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve a row's page with a copy of the admin for the request's user."""
         return super(ModelAdmin, self._copy_for(request)).changeform_view(request, *args, **kwargs)
 
     @property
@@ -105,7 +103,6 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
         return {}
 
     def row_page_url(self, name: str, row: Model) -> str:
-        """Return the address of a further page of a row."""
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", args=[row.pk])
 
     def get_urls(self) -> list[URLPattern]:
@@ -131,7 +128,6 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Return a row's page with the links to its further pages."""
         context.update(self.page_links(request, context.get("original")))
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -91,6 +91,7 @@ class BroadcastAdmin(SearchableAdmin):
 
     @admin.display(description="text")
     def text(self, broadcast: Broadcast) -> str:
+        # All messages of a broadcast have the same text.
         message = broadcast.messages.order_by("pk").first()
         if message is None or message.cleaned_at is not None:
             return "Deleted (end of the retention period, or at the contact's request)."

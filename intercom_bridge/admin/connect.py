@@ -142,11 +142,10 @@ class ConnectForm:
         )
         selected = data.get("of-itop") if data is not None else None
         self._adds_itop = selected == NEW and may_add_itop
-        self.itop = (
-            ItopForm(data if self._adds_itop else None, prefix="itop", entered=entered)
-            if may_add_itop
-            else None
-        )
+        self.itop: ItopForm | None = None
+        if may_add_itop:
+            itop_data = data if self._adds_itop else None
+            self.itop = ItopForm(itop_data, prefix="itop", entered=entered)
         self.intercom_fields = [self.workspace[name] for name in INTERCOM_FIELDS]
         self.itop_choice = [self.choice["itop"]]
         self.service_fields = [*(self.workspace[name] for name in SERVICE_FIELDS), self.choice["profile"]]

@@ -87,11 +87,10 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
         labels = []
         for contact_id in contact_ids:
             match = match_of.get(contact_id)
-            labels.append(
-                self.record_link(match)
-                if match
-                else f"contact {contact_id} (not matched with an iTop person)"
-            )
+            if match:
+                labels.append(self.record_link(match))
+            else:
+                labels.append(f"contact {contact_id} (not matched with an iTop person)")
         return stacked(labels)
 
     @admin.display(description="linked tickets")

@@ -86,7 +86,6 @@ def _to_json(value: Any, *, with_texts: bool) -> str:
 
 
 def json_block(value: Any, *, with_texts: bool) -> SafeString:
-    """Return the value as preformatted JSON."""
     return format_html('<pre class="bridge-json">{}</pre>', pretty(value, with_texts=with_texts))
 
 
@@ -107,7 +106,7 @@ def entry_block(html: str, *, with_texts: bool) -> str:
 
 
 def with_words(summary: str, words: str | None) -> str:
-    """Return the summary of a row. If `words` are given, with which its text begins, add them on a second line."""
+    """Return the summary of a row. If `words` (the first words of its text) are given, add them on a second line."""
     return format_html('{}<div class="bridge-words">{}</div>', summary, words) if words else summary
 
 
@@ -132,8 +131,8 @@ def attempts_table(row: LoggedJob, *, with_texts: bool) -> SafeString | str:
             for attempt in row.attempt_log
         ),
     )
-    is_truncated = len(row.attempt_log) >= MAX_LOGGED_ATTEMPTS
-    note = format_html("<p>Only the latest {} attempts.</p>", MAX_LOGGED_ATTEMPTS) if is_truncated else ""
+    is_full = len(row.attempt_log) >= MAX_LOGGED_ATTEMPTS
+    note = format_html("<p>Only the latest {} attempts.</p>", MAX_LOGGED_ATTEMPTS) if is_full else ""
     return format_html(
         '<table class="bridge-attempts"><thead><tr><th>Time</th><th>Outcome</th><th>Details</th></tr></thead>'
         "<tbody>{}</tbody></table>{}",
@@ -147,7 +146,6 @@ def link(url: str, label: object) -> SafeString:
 
 
 def warning(text: str) -> SafeString:
-    """Return a text in the color of warnings."""
     return format_html('<span class="bridge-warning">{}</span>', text)
 
 
@@ -163,5 +161,4 @@ def itop_link(ticket: Ticket) -> SafeString:
 
 
 def intercom_link(conversation: Conversation) -> SafeString:
-    """Return a link to the conversation in Intercom's inbox."""
     return link(conversation.url, conversation.conversation_id)

@@ -157,7 +157,6 @@ class EventRulesForm(forms.ModelForm):  # type: ignore[type-arg] # generic in th
         )
 
     def rows(self) -> Iterator[EventRow]:
-        """Yield the rows of the table."""
         checkboxes = {widget.data["value"]: widget for widget in self["reopens_on"]}
         for kind, title, explanation in EVENTS:
             radio_buttons = {widget.data["value"]: widget for widget in self[kind]}
@@ -239,4 +238,6 @@ class EventRulesAdmin(ModelAdmin):
 def _label(entry: Any) -> str:
     """Return the name of a teammate or a team. A teammate's e-mail address is added in brackets."""
     email = getattr(entry, "email", "")
-    return f"{entry.name} ({email})" if email and entry.name else str(entry.name or email or entry.id)
+    if email and entry.name:
+        return f"{entry.name} ({email})"
+    return str(entry.name or email or entry.id)

@@ -158,7 +158,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         # Save only the edited columns. The others may have changed since the page was opened: a worker may have changed
         # the status, or the encryption keys may have been rotated.
         fields = columns_of(obj, form.changed_data)
-        # `obj.url` was normalized. If the user entered the address of another page of the same iTop, it is unchanged.
+        # `obj.url` is normalized, so the address of another page of the same iTop does not count as a change.
         is_other_address = obj.url != form.initial["url"]
         if is_other_address or fields & ACCOUNT_FIELDS:
             fields |= set(obj.reset_capabilities())

@@ -73,7 +73,6 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
 
     @admin.display(description="picked", ordering="picked_at")
     def picked(self, match: PersonMatch) -> str:
-        """Return who picked the person, and when."""
         if not match.picked_at:
             return match.picked_by or "-"
         return stacked((match.picked_by, datetime_text(match.picked_at)))
@@ -113,7 +112,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     def export_for_person(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> HttpResponse | None:
         """Return a file with one contact's own messages, tickets and times.
 
-        If several contacts are selected, display an error and return None: the file is given to the person.
+        If several contacts are selected, display an error and return None, because the file is given to one person.
         """
         selected = self._selected_matches(request, queryset)
         if len(selected) > 1:
@@ -154,7 +153,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
             try:
                 with transaction.atomic():
                     self.log_deletions(request, PersonMatch.objects.filter(pk=match.pk))
-                    # After the log entry, because this also removes the person's name from it.
+                    # Erase last, because `erase` also removes the person's name from that log entry.
                     contact.erase()
             except CreationPendingError:
                 text = (

@@ -62,7 +62,7 @@ class PreviewForm:
         )
 
     def is_valid(self) -> bool:
-        """Return whether the profile and the selection are valid and there is a workspace, so screens can be drawn."""
+        """Return whether the profile and the selection are valid, and there is a workspace to draw screens for."""
         if self.profile_form is not None and not self.profile_form.is_valid():
             return False
         return not self.sample.errors and self.workspace is not None
@@ -115,7 +115,7 @@ class PreviewAdmin(ModelAdmin):
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
         """Add the address of the preview, also for a new profile.
 
-        It displays entries of tickets' logs, so it requires the permission to read messages.
+        The preview displays entries of tickets' logs, so it requires the permission to read messages.
         """
         links = super().page_links(request, row)
         if may_read_messages(request.user):
@@ -125,7 +125,7 @@ class PreviewAdmin(ModelAdmin):
         return links
 
     def preview(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
-        """Display the panel's screens for a profile, with the edits that were submitted. `pk` is None if it is new."""
+        """Display the panel's screens for a profile, with the submitted edits. For a new profile, `pk` is None."""
         if pk:
             profile = get_object_or_404(TicketProfile, pk=pk)
             is_allowed = self.has_view_or_change_permission(request, profile)

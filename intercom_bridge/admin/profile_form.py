@@ -69,7 +69,7 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
         super().__init__(*args, **kwargs)
         # The names of the fields that were corrected automatically.
         self.corrected_fields: list[str] = []
-        # Sentences about what is suspicious but allowed.
+        # Sentences about values that are allowed but probably wrong.
         self.warnings: list[str] = []
 
     def full_clean(self) -> None:
@@ -85,32 +85,33 @@ class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in
         profile = self.instance
         imported_classes = ImportedClass.objects.for_profile(profile)
         imported_names = set(imported_classes.values_list("name", flat=True))
-        builtin_class = None if imported_names else BUILTIN_CLASSES.get(profile.ticket_class)
-        if builtin_class:
-            classes = [] if self.cleaned_data["accept_other"] else [builtin_class]
+        is_builtin = not imported_names
+        if is_builtin:
+            builtin_class = BUILTIN_CLASSES.get(profile.ticket_class)
+            classes = [builtin_class] if builtin_class else []
         else:
             # There may be several classes with this name, one for each iTop.
             rows = imported_classes.filter(name=profile.ticket_class).select_related("itop")
             classes = [decode(row) for row in rows]
-            if not classes:
-                self.warnings.append(_not_checked(profile.ticket_class, imported_names))
-        self._apply_checks(
-            [ProfileCheck(profile, ticket_class) for ticket_class in classes], is_builtin=not imported_names
-        )
+        if not classes:
+            self.warnings.append(_not_checked(profile.ticket_class, imported_names))
+        elif not (is_builtin and self.cleaned_data["accept_other"]):
+            checks = [ProfileCheck(profile, ticket_class) for ticket_class in classes]
+            self._apply_checks(checks, is_builtin=is_builtin)
 
     def _apply_checks(self, checks: Sequence[ProfileCheck], *, is_builtin: bool) -> None:
         """Correct the profile if the user has asked for it, and add errors and warnings about what does not match.
 
-        `is_builtin`: the checks compare with a standard iTop, because no data model was imported.
+        `is_builtin` is whether the checks compare with a standard iTop, because no data model was imported.
         """
         fill_in: bool = self.cleaned_data["fill_in"]
         if fill_in:
-            # First, because this changes the profile that the checks below read.
+            # Correct first, because `autofill` changes the profile that `mistakes` and `missing` read.
             self.corrected_fields = list(dict.fromkeys(name for check in checks for name in check.autofill()))
         mistakes: dict[str, list[str]] = {}
         for check in checks:
             for field_name, sentences in check.mistakes().items():
-                # Several iTops may have the same mistake. Keep each sentence once.
+                # Several checks may find the same mistake. Keep each sentence once.
                 mistakes[field_name] = list(dict.fromkeys([*mistakes.get(field_name, []), *sentences]))
         for field_name, sentences in mistakes.items():
             self.add_error(field_name, sentences)

@@ -31,8 +31,8 @@ class TicketProfileAdmin(PreviewAdmin):
 
     form = TicketProfileForm
     list_display = ("name", "ticket_class", "workspace_count", "show_open_in_backoffice_button")
-    # Without the hidden input for the initial value that Django adds to a field with a callable default. A change is
-    # then detected by comparing the submitted value with the stored row.
+    # Leave out the hidden input that Django adds for the initial value if a default is callable. Django then detects a
+    # change by comparing the submitted value with the stored row.
     formfield_overrides = {
         models.JSONField: {"show_hidden_initial": False, "widget": forms.Textarea(attrs={"rows": 4})}
     }
@@ -98,7 +98,7 @@ class TicketProfileAdmin(PreviewAdmin):
         )
 
     def save_model(self, request: HttpRequest, obj: TicketProfile, form: Any, change: bool) -> None:
-        """Save the profile. Tell the user which fields were corrected automatically, and what is suspicious."""
+        """Save the profile. Tell the user which fields were corrected automatically, and what looks wrong."""
         super().save_model(request, obj, form, change)
         # A worker will find out again whether the class has the attributes of Combodo's extension.
         obj.workspaces.update(has_extension_attributes=None)
@@ -111,7 +111,7 @@ class TicketProfileAdmin(PreviewAdmin):
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> Any:
-        """Return the history entry. Add the fields that were corrected automatically, of which Django does not know."""
+        """Return the history entry. Add the automatically corrected fields, which Django does not know about."""
         message: list[dict[str, Any]] = super().construct_change_message(request, form, formsets, add)
         if form.corrected_fields:
             message.append({"changed": {"fields": [_label(name) for name in form.corrected_fields]}})

@@ -146,7 +146,6 @@ class RecordAdmin(ModelAdmin):
 
     @admin.display(description="reason", ordering="reason_code")
     def reason_text(self, row: Any) -> str:
-        """Return why the row is in its state."""
         return self.reason(row.reason_code, row.reason_detail)
 
     @admin.display(description="attempts")
@@ -157,7 +156,7 @@ class RecordAdmin(ModelAdmin):
 class CustomerColumn(RecordAdmin):
     """Fields for rows with a conversation: the customers' names, and a link to the conversation in Intercom.
 
-    The names for a whole list are read with two queries.
+    The names for all rows of a list are read with two queries.
     """
 
     # The customers' names, by the conversation's primary key.

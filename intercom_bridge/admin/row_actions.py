@@ -91,7 +91,7 @@ class RowActionsAdmin(ModelAdmin):
 
     def run_action(self, request: HttpRequest, selected: QuerySet[Any], action: RowAction) -> None:
         """Change those selected rows that are eligible, tell the user how many were changed, and wake a worker."""
-        # The list counts at most MAX_COUNTED rows, so "select all" promises no more than that.
+        # "Select all" offers at most MAX_COUNTED rows, because the list counts no more.
         row_ids = list(selected.values_list("pk", flat=True)[:MAX_COUNTED])
         changed_count = 0
         for start in range(0, len(row_ids), BATCH_SIZE):

@@ -47,15 +47,15 @@ class ScopeTesterAdmin(ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = PersonForm(request.GET) if "who" in request.GET else PersonForm()
-        is_count = "count" in request.GET
+        is_counted = "count" in request.GET
         itops = ItopInstance.objects.all()
         reports = []
-        if is_count:
+        if is_counted:
             reports = [_report(itop, "counts", partial(count_scopes, itop)) for itop in itops]
         elif form.is_valid():
             who = form.cleaned_data["who"]
             reports = [_report(itop, "people", partial(report_people, who, itop)) for itop in itops]
-        return self.page(request, "scopes.html", "Scope test", form=form, reports=reports, counted=is_count)
+        return self.page(request, "scopes.html", "Scope test", form=form, reports=reports, counted=is_counted)
 
 
 def _report(itop: ItopInstance, name: str, read: Callable[[], Iterable[Any]]) -> dict[str, Any]:

@@ -26,8 +26,8 @@ MAX_RESULTS = 1000
 class SearchResult:
     """The primary keys of what a search text refers to. A result without tickets and conversations is false.
 
-    `tickets` have this reference. `conversations` have the text as ID or belong to a person whom the text names.
-    `workspaces` are all workspaces.
+    `tickets` have the text as reference. `conversations` have the text as ID, or belong to a person whom the text
+    names. `workspaces` are all workspaces, whatever the text is.
     """
 
     text: str
@@ -52,7 +52,7 @@ class SearchResult:
 def look_up(text: str) -> SearchResult:
     """Return what a text refers to: a ticket reference, a conversation ID, or a person's name, e-mail address or ID."""
     workspaces = tuple(Workspace.objects.order_by().values_list("pk", flat=True))
-    # Filter by all workspaces too, because the index on conversation IDs begins with the workspace.
+    # Filter by workspace, although all are searched: the index on conversation IDs begins with the workspace.
     by_id = Conversation.objects.filter(workspace__in=workspaces, conversation_id=text)
     return SearchResult(
         text=text,
@@ -89,7 +89,7 @@ def _conversations_of_person(text: str) -> tuple[int, ...]:
     contact_ids = {text, *(contact_id for contact_id, _, _ in matches)}
     participants = Participant.objects.filter(contact_id__in=contact_ids).order_by("-pk")
     conversations = list(participants.values_list("conversation_id", flat=True)[:MAX_RESULTS])
-    # The participants of a conversation are not always stored. A ticket created there has the person as caller.
+    # The participants of a conversation are not always stored, so search also by the callers of created tickets.
     people = {(itop, person_id) for _, itop, person_id in matches}
     creations = TicketCreation.objects.filter(caller_id__in={person_id for _, person_id in people})
     callers = creations.order_by("-pk").values_list(

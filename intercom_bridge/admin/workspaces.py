@@ -120,8 +120,6 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
     )
 
     class Media:
-        """The script that adds copy buttons."""
-
         js = ("intercom_bridge/copy.js",)
 
     @admin.display(description="connection")

@@ -28,7 +28,8 @@ GRANT_PROFILE = (
     "or end iTop's read-only mode."
 )
 
-# Besides the ticket classes: the class, whether the bridge works only if it may read it, and the consequence if not.
+# The classes that the bridge reads besides the ticket classes. For each: the class, whether the bridge requires it, and
+# the consequence if the account may not read it.
 _OTHER_READ_CLASSES = (
     ("Person", True, "contacts cannot be matched with persons, and the panel stays empty"),
     (
@@ -62,15 +63,15 @@ def examine_account(probe: Probe) -> Iterator[Finding]:
     """Check the account's permissions. Raise ItopError when iTop stops responding."""
     profiles_by_class = {profile.ticket_class: profile for profile in probe.profiles}
     yield from _examine_reading(probe, list(profiles_by_class))
-    may_set_authors: list[bool] = []
+    author_permissions: list[bool] = []
     for ticket_class, profile in profiles_by_class.items():
         permissions = _test_creation(probe, profile)
         may_modify = _may_modify(probe, ticket_class)
         yield from _writing_findings(probe, ticket_class, permissions.may_create, may_modify)
         if permissions.may_set_authors is not None:
-            may_set_authors.append(permissions.may_set_authors)
-    if may_set_authors:
-        yield _administrator_finding(probe, is_administrator=all(may_set_authors))
+            author_permissions.append(permissions.may_set_authors)
+    if author_permissions:
+        yield _administrator_finding(probe, is_administrator=all(author_permissions))
 
 
 def _examine_reading(probe: Probe, ticket_classes: list[str]) -> Iterator[Finding]:
@@ -99,8 +100,8 @@ def _test_creation(probe: Probe, profile: TicketProfile) -> _CreatePermissions:
     try:
         probe.client.create(
             profile.ticket_class,
-            # iTop checks the permission, then the fields in this order. The entry's author needs an Administrator. iTop
-            # always rejects the second field.
+            # iTop checks the permission, then the fields in this order. In the first, only an Administrator may set the
+            # entry's author. iTop always rejects the second.
             {profile.code("public_log"): {"items": [entry]}, UNKNOWN_ATTRIBUTE: ""},
             comment=COMMENT,
             deadline=probe.request_seconds,

@@ -26,7 +26,7 @@ _PROBLEMS = {
 def examine_certificate(check: Check, expires_at: float | None) -> Iterator[Finding]:
     """Report whether a certificate expires soon.
 
-    `expires_at` is in seconds since 1970, or None if the connection uses no certificate.
+    `expires_at` is in seconds since 1970. It is None if the connection uses no certificate.
     """
     if expires_at is None:
         return

@@ -22,7 +22,7 @@ from .finding import Finding, Subject
 from .probe import Probe
 from .triggers import WRITE_TRIGGERS, Excluded, codes_in, excluded_tickets, find_email_triggers, trigger_name
 
-# A poll that is overdue for longer is a failure. The longest polling interval and a worker's restart take less.
+# If a poll is overdue for longer, that is a failure. The longest polling interval and a worker's restart take less.
 POLLED_WITHIN = dt.timedelta(minutes=15)
 # If the last push is older, something may be wrong. A few days without changes are normal.
 PUSHED_WITHIN = dt.timedelta(days=7)
@@ -234,7 +234,7 @@ def _customer_mails(probe: Probe) -> Iterator[_CustomerMail]:
     """Yield the e-mails to the caller that an agent's work on a ticket with a conversation causes."""
     for trigger_class, attribute in _TRIGGER_CLASSES:
         for trigger in find_email_triggers(probe, trigger_class, attribute, recipient="caller_id"):
-            contexts = codes_in(trigger, "context")
+            contexts = codes_in(trigger, "context")  # empty: any context
             fires_in_console = not contexts or _CONSOLE in contexts
             if not fires_in_console or excluded_tickets(probe, trigger) is Excluded.ALL:
                 continue

@@ -22,7 +22,7 @@ _MISSING_MODULE = "a-module-that-nobody-has"
 def examine_extension(probe: Probe) -> Iterator[Finding]:
     """Check for the extension's attributes and webhook. Raise ItopError when iTop stops responding."""
     check = probe.subject.check("itop.extension")
-    results: list[bool] = []
+    results: list[bool] = []  # of the workspaces whose ticket class can be read
     for workspace in probe.workspaces:
         attributes_exist = _has_attributes(probe, workspace)
         if attributes_exist is None:

@@ -30,7 +30,7 @@ from .probe import Probe
 
 NAME = "intercom-bridge-test.bin"
 SMALL_BYTES = 1_000_000
-# The check finds its files by these `temp_id`s, to delete them. The large file has the largest size that is allowed.
+# The check finds its files by these `temp_id`s, to delete them.
 SMALL_ID = "Intercom bridge: test of a small file"
 LARGE_ID = "Intercom bridge: test of a large file"
 
@@ -108,7 +108,7 @@ def _upload_and_delete(probe: Probe, temp_id: str, size: int) -> None:
 def _clean_up(probe: Probe) -> None:
     """Delete the test files, including those that interrupted runs have left behind."""
     while True:
-        # Returns one file per id, although interrupted runs may have left several.
+        # Repeat, because this finds only one file per `temp_id`, and interrupted runs may have left several.
         file_ids = find_attachments(
             probe.client, (SMALL_ID, LARGE_ID), deadline=probe.request_seconds
         ).values()

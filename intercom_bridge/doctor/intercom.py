@@ -177,7 +177,7 @@ def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
             f"In {_DEVELOPER_HUB} give the app the permission to read conversation attributes, or try again later.",
         )
     if missing := [f"“{name}”" for name in DESCRIPTIONS if name not in existing]:
-        # No warning: not every team wants these attributes.
+        # Do not warn, because not every team wants these attributes.
         return check.ok(
             f"conversations have no attribute {' and '.join(missing)}; if inbox views and workflows should use the "
             "ticket's reference and status, create them in Intercom (Settings, Data, Conversations, format Text) or "
@@ -203,7 +203,7 @@ def _examine_notifications(workspace: Workspace, subject: Subject) -> Iterator[F
             f"Intercom called the webhook, last {_age_of(newest)} ago"
         )
         if missing := workspace.missing_topics(FOLLOWED_TOPICS):
-            # No warning: perhaps the team never does what a topic reports.
+            # Do not warn, because the team may never do what a topic reports.
             yield subject.check("workspace.topics").ok(
                 f"never received: {', '.join(missing)}; "
                 f"{'is the topic' if len(missing) == 1 else 'are the topics'} selected in the Developer Hub?"

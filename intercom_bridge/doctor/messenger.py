@@ -60,7 +60,7 @@ def _examine_attributes(probe: Probe, messenger: Messenger, subject: Subject) ->
 
 def _examine_extension(probe: Probe) -> Finding:
     check = probe.subject.check("messenger.extension")
-    # The installed extension contains one of these keys, with which iTop asks.
+    # The installed extension contains one of these keys and sends it with each request.
     keys = MessengerKey.objects.valid().filter(itop=probe.itop)
     last_asked_at = max((key.last_used_at for key in keys if key.last_used_at), default=None)
     if last_asked_at is None or timezone.now() - last_asked_at > ASKED_WITHIN:

@@ -95,9 +95,9 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
         },
     }
     body = json.dumps(notification).encode()
+    first_secret = next(iter(workspace.client_secrets().values()))
     began = time.monotonic()
     try:
-        first_secret = next(iter(workspace.client_secrets().values()))
         response = _call("POST", body=body, signature=webhook_signature(body, first_secret))
     except HttpError as error:
         yield _unreachable_finding(subject, error)
@@ -157,7 +157,7 @@ def _describe_wrong_status(response: Response, request: str) -> tuple[str, str]:
 
 def _describe_redirect(response: Response, request: str) -> tuple[str, str]:
     target = urlsplit(urljoin(webhook_address(), response.headers.get("Location", "")))
-    # Without the query and the user name, which may contain secrets.
+    # Leave out the query and the user name, which may contain secrets.
     location = f"{target.scheme}://{target.hostname or '?'}{target.path}"
     found = f"{webhook_address()} responded to {request} with a redirect to {location}, which Intercom does not follow"
     if location == webhook_address():

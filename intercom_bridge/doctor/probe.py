@@ -35,8 +35,8 @@ class Probe:
     def request_seconds(self) -> float:
         """Return the time limit of the next request.
 
-        Raise OutOfTimeError if less time is left until the deadline. A request with a shorter limit could fail, and it
-        would look as if iTop did not respond.
+        Raise OutOfTimeError if less than REQUEST_SECONDS is left until the deadline. With a shorter limit, a request
+        could fail although iTop works.
         """
         if self._deadline.remaining() < REQUEST_SECONDS:
             raise OutOfTimeError

@@ -116,7 +116,8 @@ def _examine_choices(
     """Check that iTop can list the values of the create form's external keys."""
     form_attributes = [ticket_class.attributes.get(code) for code in profile.form_attributes]
     external_keys = [attribute for attribute in form_attributes if attribute and attribute.kind is Kind.KEY]
-    failures = [finding for key in external_keys if (finding := _choices_failure(probe, key, subject))]
+    findings = [_choices_failure(probe, key, subject) for key in external_keys]
+    failures = [finding for finding in findings if finding is not None]
     yield from failures
     if external_keys and not failures:
         yield subject.check("profile.choices").ok(

@@ -54,7 +54,7 @@ def _written_deliveries(probe: Probe) -> QuerySet[Delivery]:
     )
 
 
-# Whether iTop's history records changes of the logs. Only then can a write be found by its idempotency key.
+# Change tracking: only if iTop's history records changes of a log can a write be found by its idempotency key.
 
 
 def _examine_tracking(probe: Probe) -> Iterator[Finding]:
@@ -62,26 +62,30 @@ def _examine_tracking(probe: Probe) -> Iterator[Finding]:
         newest = _written_deliveries(probe).filter(log=log).first()
         newest_log_name = f"{newest.ticket.ticket_class}.{log_attribute(newest)}" if newest else ""
         for log_name in {f"{profile.ticket_class}.{profile.code(log)}" for profile in probe.profiles}:
-            yield _tracking_finding(probe, log_name, newest if log_name == newest_log_name else None)
+            is_in_this_log = log_name == newest_log_name
+            yield _tracking_finding(probe, log_name, newest if is_in_this_log else None)
 
 
 def _tracking_finding(probe: Probe, log_name: str, delivery: Delivery | None) -> Finding:
     """Report whether iTop tracks changes of a log. `log_name` is like "UserRequest.public_log".
 
-    Changes are tracked if iTop's history contains `delivery`, the newest message in this log. If it is None, report
+    iTop tracks them if its history contains `delivery`, the newest message in this log. If `delivery` is None, report
     what earlier writes have shown.
     """
     check = probe.subject.check("itop.changes")
     was_tracked = probe.itop.tracked_logs.get(log_name)  # None: no write has shown it yet
-    is_tracked = was_tracked if delivery is None else _is_in_history(probe, delivery)
-    if delivery is not None and was_tracked and not is_tracked:
-        return check.warning(
-            f"its history does not contain the newest message written to {log_name} of {delivery.ticket.ref}",
-            "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that "
-            "log. In the last case, set the log's tracking level back to “all”, so that repeated writes are detected.",
-        )
-    if is_tracked and was_tracked is None:
-        probe.itop.learn_tracking(log_name, is_tracked=True)
+    is_tracked = was_tracked
+    if delivery is not None:
+        is_tracked = _is_in_history(probe, delivery)
+        if was_tracked and not is_tracked:
+            return check.warning(
+                f"its history does not contain the newest message written to {log_name} of {delivery.ticket.ref}",
+                "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that "
+                "log. In the last case, set the log's tracking level back to “all”, so that repeated writes are "
+                "detected.",
+            )
+        if is_tracked and was_tracked is None:
+            probe.itop.learn_tracking(log_name, is_tracked=True)
     if is_tracked is None:
         return check.ok(f"change tracking of {log_name} can be checked after the first message")
     if is_tracked:
@@ -155,7 +159,7 @@ def _parse_date(text: str) -> dt.datetime | None:
         return None
 
 
-# Whether another program writes the same messages
+# Duplicates: does another program write the same messages?
 
 
 class _TimedContent(NamedTuple):
@@ -200,8 +204,8 @@ def _has_duplicates(probe: Probe, ticket: Ticket) -> bool:
         equal_entries = sum(
             entry.content == message.content and _is_near(entry.time, message.time) for entry in entries
         )
-        without_text = sum(_is_near(time, message.time) for time in times_without_text)
-        if equal_entries > copies_written[message.content] + without_text:
+        writes_without_text = sum(_is_near(time, message.time) for time in times_without_text)
+        if equal_entries > copies_written[message.content] + writes_without_text:
             return True
     return False
 

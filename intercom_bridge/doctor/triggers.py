@@ -87,7 +87,7 @@ def excluded_tickets(probe: Probe, trigger: ItopObject) -> Excluded:
     except OqlError:
         # There is no filter, or iTop itself could not use it.
         return Excluded.NONE
-    # Where iTop has the attribute intercom_ref, every ticket with a conversation has the conversation's id in it.
+    # If iTop has the attribute intercom_ref, the bridge stores the conversation's id there in every linked ticket.
     if all(query.excludes(profile.code("intercom_ref"), _ANY_CONVERSATION) for profile in probe.profiles):
         return Excluded.ALL
     if all(query.excludes(profile.code("origin"), ORIGIN) for profile in probe.profiles):

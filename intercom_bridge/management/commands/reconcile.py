@@ -88,7 +88,7 @@ def _compare(conversation: Conversation, *, dry_run: bool) -> tuple[str, int]:
 
 def _compare_with_retries(conversation: Conversation, *, dry_run: bool) -> Comparison:
     """Compare, and retry after Intercom's rate limit. Raise ComparisonError or ConversationDeletedError."""
-    for _ in range(MAX_ATTEMPTS - 1):
+    for _ in range(MAX_ATTEMPTS - 1):  # the last attempt is below
         try:
             return compare(conversation, fill=not dry_run)
         except ComparisonError as error:
@@ -118,7 +118,8 @@ def _parse_since(text: str) -> dt.datetime | None:
     if not text.strip():
         return None
     if age := _AGE.fullmatch(text.strip()):
-        return timezone.now() - dt.timedelta(**{f"{age[2].lower()}s": int(age[1])})
+        number, unit = age.groups()
+        return timezone.now() - dt.timedelta(**{f"{unit.lower()}s": int(number)})
     try:
         moment = dt.datetime.fromisoformat(text.strip())
     except ValueError:

@@ -231,9 +231,9 @@ class PushSetup:
         query = f"SELECT {class_name} AS o WHERE o.{key} = {target.id}"
         fields = ["friendlyname", key]
         if class_name == "lnkTriggerAction":
-            fields.append("action_id")
+            fields.append("action_id")  # `remove` reads it
         objects = self._client.get(class_name, query, fields=fields)
-        return [each for each in objects if (each.class_name, each.id) not in self._deleted]
+        return [found for found in objects if (found.class_name, found.id) not in self._deleted]
 
     def _delete_unless_used(self, target: ItopObject, class_name: str, key: str) -> None:
         """Delete the target, unless the external key `key` of an object refers to it: iTop would delete both."""
