@@ -37,10 +37,12 @@ __all__ = [
 def examine(workspace: Workspace, seconds: float = inf) -> Iterator[Finding]:
     """Check a workspace: its secrets, Intercom, PUBLIC_URL, and what it needs from its iTop.
 
-    `seconds` is a time limit: when it is reached, the remaining checks of iTop are skipped.
+    `seconds` is a time limit: when it is reached, the remaining requests are not sent.
     """
     deadline = Deadline(seconds)
-    findings = chain(intercom.examine(workspace), itop.examine(workspace.itop, [workspace], deadline))
+    findings = chain(
+        intercom.examine(workspace, deadline), itop.examine(workspace.itop, [workspace], deadline)
+    )
     return _redact_secrets(findings, [workspace], [workspace.itop])
 
 
@@ -60,7 +62,7 @@ def examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
 
 def _examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
     subject = Subject(f"Workspace {workspace}")
-    yield from intercom.examine_token(workspace, intercom_client(workspace), subject)
+    yield from intercom.examine_token(workspace, intercom_client(workspace), subject, Deadline(inf))
     probe = Probe(workspace.itop, [workspace], itop_client(workspace.itop), Deadline(inf))
     has_responded = False
     try:
@@ -80,7 +82,7 @@ def examine_everything() -> Iterator[Finding]:
     for instance in ItopInstance.objects.all():
         yield from examine_itop(instance)
     for workspace in Workspace.objects.select_related("itop", "profile"):
-        yield from _redact_secrets(intercom.examine(workspace), [workspace], [workspace.itop])
+        yield from _redact_secrets(intercom.examine(workspace, Deadline(inf)), [workspace], [workspace.itop])
 
 
 def _redact_secrets(

@@ -16,10 +16,10 @@ from intercom_bridge.intercom.client import IntercomClient, IntercomError
 from intercom_bridge.models import Conversation, EventKind, ItopPoll, Ticket, TicketSnapshot, Workspace
 from intercom_bridge.models.event_rules import Action, rules_of
 from intercom_bridge.models.reason import reason_label
-from itop_client import ItopObject, ItopPermissionError, ItopRejectedError, quote
+from itop_client import Deadline, ItopObject, ItopPermissionError, ItopRejectedError, quote
 
 from .finding import Finding, Subject
-from .probe import Probe
+from .probe import Probe, request_seconds
 from .triggers import WRITE_TRIGGERS, Excluded, codes_in, excluded_tickets, find_email_triggers, trigger_name
 
 # If a poll is overdue for longer, that is a failure. The longest polling interval and a worker's restart take less.
@@ -67,13 +67,17 @@ def examine_events(probe: Probe) -> Iterator[Finding]:
     yield from _examine_emails(probe)
 
 
-def examine_authors(workspace: Workspace, client: IntercomClient, subject: Subject) -> Iterator[Finding]:
+def examine_authors(
+    workspace: Workspace, client: IntercomClient, subject: Subject, deadline: Deadline
+) -> Iterator[Finding]:
     """Check that the teammate and the team in the workspace's rules for changes in iTop still exist in Intercom."""
     check = subject.check("workspace.post_as")
     rules = rules_of(workspace)
     try:
-        teammates = client.admins(deadline=LIST_SECONDS)
-        teams = client.teams(deadline=LIST_SECONDS) if rules.assign_to == rules.Assignee.TEAM else None
+        teammates = client.admins(deadline=request_seconds(deadline, LIST_SECONDS))
+        teams = None
+        if rules.assign_to == rules.Assignee.TEAM:
+            teams = client.teams(deadline=request_seconds(deadline, LIST_SECONDS))
     except IntercomError as error:
         yield check.warning(
             f"its teammates cannot be listed: {error.detail or error}",

@@ -21,18 +21,20 @@ from intercom_bridge.models.event_rules import rules_of
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from intercom_bridge.models.workspace import PLACEHOLDER
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
+from itop_client import Deadline
 
 from .certificate import CERTIFICATE_TO_DO, describe_problem
 from .events import examine_authors, examine_stopped
 from .finding import Finding, Level, Subject, overall
 from .ping import examine_ping, webhook_address
+from .probe import OutOfTimeError, out_of_time, request_seconds
 
 REQUEST_SECONDS = 8.0
 _DEVELOPER_HUB = "Intercom's Developer Hub"
 
 
-def examine(workspace: Workspace) -> Iterator[Finding]:
-    """Check a workspace, except its iTop."""
+def examine(workspace: Workspace, deadline: Deadline) -> Iterator[Finding]:
+    """Check a workspace, except its iTop, until no time is left."""
     subject = Subject(f"Workspace {workspace}")
     if not workspace.enabled:
         yield subject.check("workspace.enabled").warning(
@@ -40,16 +42,26 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
             "Enable it in the admin, unless this is intended.",
         )
     yield from _examine_secrets(workspace, subject)
-    if workspace.access_token and workspace.access_token.is_readable:
-        client = intercom_client(workspace)
-        findings = list(examine_token(workspace, client, subject))
-        yield from findings
-        if overall(findings) is not Level.FAILURE:
-            yield from examine_authors(workspace, client, subject)
     yield from examine_stopped(workspace, subject)
     yield from _examine_notifications(workspace, subject)
+    try:
+        yield from _examine_connections(workspace, subject, deadline)
+    except OutOfTimeError:
+        yield out_of_time(subject, "workspace.time")
+
+
+def _examine_connections(workspace: Workspace, subject: Subject, deadline: Deadline) -> Iterator[Finding]:
+    """Check with requests to Intercom and to PUBLIC_URL."""
+    if workspace.access_token and workspace.access_token.is_readable:
+        client = intercom_client(workspace)
+        findings = []
+        for finding in examine_token(workspace, client, subject, deadline):
+            findings.append(finding)
+            yield finding
+        if overall(findings) is not Level.FAILURE:
+            yield from examine_authors(workspace, client, subject, deadline)
     if workspace.client_secrets():
-        yield from examine_ping(workspace, subject)
+        yield from examine_ping(workspace, subject, deadline)
 
 
 def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
@@ -75,11 +87,13 @@ def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding
             )
 
 
-def examine_token(workspace: Workspace, client: IntercomClient, subject: Subject) -> Iterator[Finding]:
+def examine_token(
+    workspace: Workspace, client: IntercomClient, subject: Subject, deadline: Deadline
+) -> Iterator[Finding]:
     """Check the access token of a workspace, which may be unsaved."""
     began = time.monotonic()
     try:
-        me = client.me(deadline=REQUEST_SECONDS)
+        me = client.me(deadline=request_seconds(deadline, REQUEST_SECONDS))
     except IntercomError as error:
         yield _token_finding(subject, error)
         return
@@ -88,9 +102,9 @@ def examine_token(workspace: Workspace, client: IntercomClient, subject: Subject
         f"Intercom accepts its access token, in {milliseconds:.0f} ms"
     )
     yield from _examine_identity(workspace, me, subject)
-    yield _examine_reading(workspace, client, subject)
+    yield _examine_reading(workspace, client, subject, deadline)
     if workspace.pk and rules_of(workspace).updates_attributes:
-        yield _examine_attributes(client, subject)
+        yield _examine_attributes(client, subject, deadline)
 
 
 def _token_finding(subject: Subject, error: IntercomError) -> Finding:
@@ -144,13 +158,15 @@ def _examine_identity(workspace: Workspace, me: Me, subject: Subject) -> Iterato
         )
 
 
-def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subject) -> Finding:
+def _examine_reading(
+    workspace: Workspace, client: IntercomClient, subject: Subject, deadline: Deadline
+) -> Finding:
     check = subject.check("workspace.permissions")
     newest = Conversation.objects.filter(workspace=workspace.pk).order_by("-pk").first()
     if newest is None:
         return check.ok("permission to read conversations can be checked once a conversation is linked")
     try:
-        client.conversation(newest.conversation_id, deadline=REQUEST_SECONDS)
+        client.conversation(newest.conversation_id, deadline=request_seconds(deadline, REQUEST_SECONDS))
     except IntercomAuthenticationError as error:
         return check.failure(
             f"its access token may not read conversations: {error.detail}",
@@ -166,11 +182,11 @@ def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subj
     return check.ok("conversations may be read; permission to write is known after the first note")
 
 
-def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
+def _examine_attributes(client: IntercomClient, subject: Subject, deadline: Deadline) -> Finding:
     """Check the conversation attributes that the bridge keeps up to date for inbox views and workflows."""
     check = subject.check("workspace.attributes")
     try:
-        existing = client.conversation_attributes(deadline=REQUEST_SECONDS)
+        existing = client.conversation_attributes(deadline=request_seconds(deadline, REQUEST_SECONDS))
     except IntercomError as error:
         return check.warning(
             f"its conversation attributes could not be listed: {error.detail}",

@@ -28,7 +28,7 @@ from .files import examine_files
 from .finding import Finding, Subject
 from .messenger import examine_messengers
 from .portal import examine_portal
-from .probe import OutOfTimeError, Probe, subject_of
+from .probe import OutOfTimeError, Probe, out_of_time, subject_of
 from .profile import examine_profiles
 from .scope import examine_scopes
 from .traces import examine_traces
@@ -71,10 +71,7 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadl
         yield from examine_portal(probe)
         yield from examine_files(probe)
     except OutOfTimeError:
-        yield subject.check("itop.time").warning(
-            "was not checked completely: the time limit of this page was reached",
-            "Run the command python manage.py doctor, which has no time limit, to find the slow request.",
-        )
+        yield out_of_time(subject, "itop.time")
     except ItopError as error:
         yield error_finding(subject, error, has_responded=has_responded)
 

@@ -13,11 +13,12 @@ from intercom_bridge import USER_AGENT
 from intercom_bridge.intercom.signature import WEBHOOK_HEADER, webhook_signature
 from intercom_bridge.models import Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
-from itop_client import open_session
+from itop_client import Deadline, open_session
 from itop_client.http import HttpError, Response, exchange
 
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .finding import Finding, Subject
+from .probe import request_seconds
 
 # How long Intercom waits for a response.
 RESPONSE_SECONDS = 5.0
@@ -77,7 +78,7 @@ def _examine_size(subject: Subject) -> Finding:
     )
 
 
-def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
+def examine_ping(workspace: Workspace, subject: Subject, deadline: Deadline) -> Iterator[Finding]:
     """Check that this service accepts a signed notification, which leaves a webhook event with the topic ping."""
     check = subject.check("workspace.ping")
     now = int(time.time())
@@ -96,9 +97,10 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     }
     body = json.dumps(notification).encode()
     first_secret = next(iter(workspace.client_secrets().values()))
+    seconds = request_seconds(deadline, RESPONSE_SECONDS)
     began = time.monotonic()
     try:
-        response = _call("POST", body=body, signature=webhook_signature(body, first_secret))
+        response = _call("POST", body=body, signature=webhook_signature(body, first_secret), seconds=seconds)
     except HttpError as error:
         yield _unreachable_finding(subject, error)
         return

@@ -1,22 +1,39 @@
-"""Send the checks' requests to one iTop: a time limit for each request, and one deadline for all of them."""
+"""The time limits of the checks, and the client that the checks of one iTop share."""
 
 from collections.abc import Iterable, Sequence
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
 from itop_client import Client, Deadline, Found
 
-from .finding import Subject
+from .finding import Finding, Subject
 
 REQUEST_SECONDS = 5.0
 UPLOAD_SECONDS = 60.0
 MIN_UPLOAD_SECONDS = 8.0
 # The time limit of the checks on a page of the admin: nginx waits 30 seconds for a response (proxy_read_timeout).
-# Only the checks of iTop end at this limit. Those of Intercom and PUBLIC_URL come first, with limits of their own.
 PAGE_SECONDS = 27.0
 
 
 class OutOfTimeError(Exception):
     """Not enough time is left for another request."""
+
+
+def request_seconds(deadline: Deadline, seconds: float) -> float:
+    """Return `seconds`, the time limit of the next request.
+
+    Raise OutOfTimeError if less time is left until the deadline. A request with a shorter limit could fail, and it
+    would look as if the other system did not respond.
+    """
+    if deadline.remaining() < seconds:
+        raise OutOfTimeError
+    return seconds
+
+
+def out_of_time(subject: Subject, check: str) -> Finding:
+    return subject.check(check).warning(
+        "was not checked completely: the time limit of this page was reached",
+        "Run the command python manage.py doctor, which has no time limit, to find the slow request.",
+    )
 
 
 class Probe:
@@ -33,14 +50,8 @@ class Probe:
 
     @property
     def request_seconds(self) -> float:
-        """Return the time limit of the next request.
-
-        Raise OutOfTimeError if less than REQUEST_SECONDS is left until the deadline. With a shorter limit, a request
-        could fail although iTop works.
-        """
-        if self._deadline.remaining() < REQUEST_SECONDS:
-            raise OutOfTimeError
-        return REQUEST_SECONDS
+        """Return the time limit of the next request. Raise OutOfTimeError if less time is left."""
+        return request_seconds(self._deadline, REQUEST_SECONDS)
 
     @property
     def upload_seconds(self) -> float:

@@ -84,7 +84,7 @@ def _tracking_finding(probe: Probe, log_name: str, delivery: Delivery | None) ->
                 "log. In the last case, set the log's tracking level back to “all”, so that repeated writes are "
                 "detected.",
             )
-        if is_tracked and was_tracked is None:
+        if is_tracked and not was_tracked:
             probe.itop.learn_tracking(log_name, is_tracked=True)
     if is_tracked is None:
         return check.ok(f"change tracking of {log_name} can be checked after the first message")

@@ -8,7 +8,7 @@ from typing import Any
 
 import jwt
 import structlog
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import ImproperlyConfigured, RequestDataTooBig
 from django.db import DatabaseError
 from rest_framework import status
 from rest_framework.authentication import BaseAuthentication
@@ -147,9 +147,9 @@ def _body(request: Request) -> bytes:
 
 
 def _reveal(secret: Secret) -> str:
-    """Return the secret; "" if it cannot be decrypted."""
+    """Return the secret; "" if it cannot be decrypted, for example because no encryption key is set."""
     try:
         return secret.reveal()
-    except SecretDecryptionError:
+    except (SecretDecryptionError, ImproperlyConfigured):
         log.error("messenger.key_unreadable")
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from intercom_bridge import queue
-from intercom_bridge.doctor import Finding, intercom, ping, service
+from intercom_bridge.doctor import Finding, ping, service
+from intercom_bridge.doctor import intercom as checks
 from intercom_bridge.intercom.signature import webhook_signature
 from intercom_bridge.models import Conversation, EventRules, WebhookEvent, WorkerHeartbeat, Workspace
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
+from itop_client import Deadline
 from itop_client.http import Response
 from sandbox.intercom import Intercom, running_intercom
 from tests.sandbox.bridge import Bridge, running_bridge
@@ -43,7 +46,7 @@ def good(talking: Teammate, workspace: Workspace, address: Bridge) -> Workspace:
 
 
 def examine(workspace: Workspace) -> list[Finding]:
-    return list(intercom.examine(workspace))
+    return list(checks.examine(workspace, Deadline(inf)))
 
 
 def test_a_valid_workspace_only_lacks_a_call(good: Workspace) -> None:
@@ -154,6 +157,15 @@ def test_an_intercom_failure_does_not_stop_other_checks(
     found = levels(examine(good))
     assert found["workspace.access_token"] == level
     assert found["workspace.ping"] == "ok"
+
+
+def test_with_little_time_left_nothing_is_reported_as_unreachable(
+    good: Workspace, intercom: Intercom
+) -> None:
+    found = levels(list(checks.examine(good, Deadline(1))))
+    assert found["workspace.time"] == "warning"
+    assert not {"workspace.access_token", "workspace.ping"} & set(found)
+    assert intercom.calls == []
 
 
 # PUBLIC_URL

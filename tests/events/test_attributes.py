@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from intercom_bridge.events.attributes import STATUS, TICKET, known_names, outda
 from intercom_bridge.intercom.client import IntercomClient
 from intercom_bridge.models import Conversation, EventRules, Ticket, TicketLink, TicketSnapshot, Workspace
 from intercom_bridge.models.lease import take_lease
+from itop_client import Deadline
 from sandbox.intercom import Intercom
 
 from ..doctor.findings import about
@@ -242,7 +244,7 @@ def test_the_doctor_says_which_attribute_is_missing_or_there_twice(
     link: TicketLink, intercom: Intercom, workspace: Workspace
 ) -> None:
     def finding() -> Any:
-        return about(list(doctor.examine(workspace)), "workspace.attributes")
+        return about(list(doctor.examine(workspace, Deadline(inf))), "workspace.attributes")
 
     create(intercom)
     assert finding().level is Level.OK
@@ -254,5 +256,5 @@ def test_the_doctor_says_which_attribute_is_missing_or_there_twice(
     intercom.store.add_attribute(TICKET)
     assert "several conversation attributes named “iTop ticket”" in finding().found
     EventRules.objects.create(workspace=workspace, updates_attributes=False)
-    checks = [found.about for found in doctor.examine(workspace)]
+    checks = [found.about for found in doctor.examine(workspace, Deadline(inf))]
     assert "workspace.attributes" not in checks

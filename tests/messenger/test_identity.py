@@ -267,6 +267,15 @@ def test_without_the_database_the_answer_is_unknown(messenger: Messenger, key: M
         assert ask(key, question(ALICE)).status_code == 503
 
 
+@pytest.mark.parametrize("encryption_keys", [[], ["no Fernet key"]])
+def test_without_a_usable_encryption_key_questions_are_refused(
+    messenger: Messenger, key: MessengerKey, settings: Any, encryption_keys: list[str]
+) -> None:
+    secret = key.secret.reveal()
+    settings.FIELD_ENCRYPTION_KEYS = encryption_keys
+    assert ask(key, question(ALICE), secret=secret).status_code == 401
+
+
 def test_nothing_is_signed_without_a_secret(messenger: Messenger, key: MessengerKey, itop: Itop) -> None:
     Messenger.objects.update(api_secret="")
     assert ask(key, question(ALICE)).status_code == 503

@@ -223,6 +223,16 @@ def test_a_text_is_required(talking: Teammate, customers: Customers) -> None:
     assert talking.offers("Next: check the recipients")
 
 
+def test_the_form_is_shown_again_if_intercom_lost_its_text(talking: Teammate, customers: Customers) -> None:
+    customers.add("Bob")
+    at_confirmation(talking, 2)
+    talking.canvas["stored_data"] = {}
+    talking.click("Send to 2 customers")
+    assert "Required." in talking.text
+    assert talking.offers("Next: check the recipients")
+    assert messages() == []
+
+
 def test_the_text_survives_the_way_back(talking: Teammate, customers: Customers) -> None:
     customers.add("Bob")
     at_confirmation(talking, 2).click("Back to the text")

@@ -20,10 +20,12 @@ from intercom_bridge.models import (
     ItopInstance,
     LinkRemoval,
     OutgoingMessage,
+    Secret,
     TicketEvent,
     TicketLink,
     Workspace,
 )
+from sandbox.intercom import Intercom
 from sandbox.itop import Itop
 from tests.linked import store_link
 from tests.teammate import Teammate, conversation, notify, part
@@ -187,12 +189,24 @@ def test_the_entered_target_is_verified_with_intercom(
     assert linked_to() == ["215472621202693"]
 
 
-def test_a_failed_verification_moves_nothing(source: Teammate, workspace: Workspace, intercom: Any) -> None:
-    workspace.access_token = "another"
-    workspace.save()
+@pytest.mark.parametrize(
+    ("token", "fault", "advice"),
+    [
+        ("another", None, "An admin must renew the access token"),
+        (Secret("not a ciphertext"), None, "An admin must renew the access token"),
+        ("another", "error", "Intercom is not responding"),
+    ],
+    ids=["refused", "unreadable", "unreachable"],
+)
+def test_a_failed_verification_moves_nothing(
+    source: Teammate, intercom: Intercom, token: str | Secret, fault: str | None, advice: str
+) -> None:
+    Workspace.objects.update(access_token=token)
+    if fault:
+        intercom.faults.add(fault, path="/conversations/222", status=502)
     source.open().click("Merged into another")
     source.send_click("move-away", {"ID or URL": "222"})
-    assert "Intercom is not responding" in source.text and "Nothing was changed" in source.text
+    assert advice in source.text and "Nothing was changed" in source.text
     assert linked_to() == ["215472621202693"]
 
 

@@ -107,12 +107,17 @@ class _Form:
         inputs = context.request.input_values
         entered_text = clean_text(inputs.get(TEXT_FIELD, stored.get("text"))).strip()
         text = truncate_values({TEXT_FIELD: entered_text}, MAX_TEXT_BYTES)[TEXT_FIELD]
+        problem = ""
+        if text != entered_text:
+            problem = truncation_text(text)
+        elif not text_to_html(text):
+            problem = _("Required.")
         return cls(
             key=parse_key(stored.get("key")) or new_key(),
             text=text,
             kind=REPLY if inputs.get(KIND_FIELD, stored.get("kind")) == REPLY else NOTE,
             seen_fingerprint=clean_text(stored.get("seen")),
-            problem="" if text == entered_text else truncation_text(text),
+            problem=problem,
         )
 
     @property
@@ -135,14 +140,14 @@ def broadcast_buttons(context: PanelContext, row: TicketRow) -> list[Button]:
 
 
 def broadcast_form(context: PanelContext, click: Click) -> Canvas:
-    return _form_screen(context, _clicked_ticket(context, click), _Form.parse(context))
+    # Nobody has pressed "Next" yet.
+    form = replace(_Form.parse(context), problem="")
+    return _form_screen(context, _clicked_ticket(context, click), form)
 
 
 def broadcast_confirmation(context: PanelContext, click: Click) -> Canvas:
     """Show the recipients to be checked, or the form again if its text is missing or too long."""
     ticket, form = _clicked_ticket(context, click), _Form.parse(context)
-    if not form.problem and not text_to_html(form.text):
-        form = replace(form, problem=_("Required."))
     if form.problem:
         return _form_screen(context, ticket, form)
     return _confirmation(context, ticket, form, page=click.number(3, 1))
@@ -151,16 +156,17 @@ def broadcast_confirmation(context: PanelContext, click: Click) -> Canvas:
 def send_broadcast(context: PanelContext, click: Click) -> Canvas:
     """Start the broadcast and show its progress. A repeated click starts nothing, and shows the same progress.
 
-    If the recipients are no longer those that the teammate has seen, show them again instead.
+    Show the form again if Intercom did not return its text, and the recipients again if they have changed.
     """
     ticket, form = _clicked_ticket(context, click), _Form.parse(context)
     broadcast = find_started(ticket, form.key)
     if broadcast is None:
+        if form.problem:
+            return _form_screen(context, ticket, form)
         audience = find_audience(context, ticket, is_note=form.is_note)
-        html = text_to_html(form.text)
-        if not html or form.seen_fingerprint != _fingerprint(context, ticket, audience):
+        if form.seen_fingerprint != _fingerprint(context, ticket, audience):
             return _confirmation(context, ticket, form, page=1, has_changed=bool(form.seen_fingerprint))
-        broadcast = start_broadcast(context, ticket, form.key, html, is_note=form.is_note)
+        broadcast = start_broadcast(context, ticket, form.key, text_to_html(form.text), is_note=form.is_note)
     if broadcast is None:
         # There are no recipients. The screen says so.
         return _confirmation(context, ticket, form, page=1)

@@ -4,7 +4,7 @@ import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from intercom_bridge.intercom.client import IntercomError
+from intercom_bridge.intercom.client import IntercomAuthenticationError, IntercomError
 from intercom_bridge.models import Conversation, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.panel.click import HOME, click_id
@@ -100,9 +100,19 @@ def links_moved_away(context: PanelContext, target: str) -> Canvas:
         return merge_screen(context, problem, target)
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("panel.merge_not_confirmed", error=type(error).__name__, message=str(error)[:200])
-        problem = _("Intercom is not responding. Nothing was changed. Please try again.")
+        problem = _not_confirmed_text(error)
         return merge_screen(context, problem, target)
     return _moved(tickets, _("The tickets are now linked to the other conversation."))
+
+
+def _not_confirmed_text(error: IntercomError | SecretDecryptionError) -> str:
+    """Return why Intercom could not confirm the merge, and what to do."""
+    if isinstance(error, IntercomAuthenticationError | SecretDecryptionError):
+        return _(
+            "The bridge could not ask Intercom about the merge. Nothing was changed. An admin must renew the access "
+            "token of the workspace."
+        )
+    return _("Intercom is not responding. Nothing was changed. Please try again.")
 
 
 def _title(merge: Merge) -> str:
