@@ -30,6 +30,7 @@ def find_conversation(context: PanelContext) -> Conversation | None:
             workspace=context.workspace, conversation_id=context.request.conversation.id
         ).first()
         if found is not None:
+            # The context has loaded the workspace already.
             found.workspace = context.workspace
         context.memo["find_conversation"] = found
     conversation: Conversation | None = context.memo["find_conversation"]
@@ -98,7 +99,7 @@ def successful_creations_in(context: PanelContext) -> TicketCreationQuerySet:
 def creation_to_report(context: PanelContext) -> TicketCreation | None:
     """Return the newest creation that the first screen has to mention, or None.
 
-    It is pending, or it was rejected in the background and no teammate has seen the rejection yet.
+    That creation is pending, or it was rejected in the background and no teammate has seen the rejection yet.
     """
     is_pending = Q(state=TicketCreation.State.CREATING)
     is_unseen_rejection = Q(state=TicketCreation.State.REFUSED, rejection_seen=False)

@@ -1,7 +1,7 @@
 """The sync of a conversation: read its status, and carry out a teammate's decisions about it."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ class TicketSync:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncDetails:
-    """The status with what is behind it. A problem is a text for the teammate, or "".
+    """The status and its details. A problem is a text for the teammate, or "".
 
     gone: the linked tickets that iTop no longer has.
     failures: the newest reasons why messages failed.
@@ -188,7 +188,7 @@ def switch_sync(context: PanelContext, *, on: bool) -> None:
         for link in links.select_for_update():
             link.switch(on=on, at=now)
     if on:
-        # Search the conversation now for messages whose notification was lost during the pause. They are offered too.
+        # Find the messages whose notification was lost during the pause, because the panel has to offer them too.
         Conversation.objects.filter(pk=conversation.pk).compare_within(0)
 
 
@@ -240,7 +240,6 @@ def _left_out(conversation: Conversation | None) -> DeliveryQuerySet:
 
 
 def _last_failure(deliveries: DeliveryQuerySet) -> str:
-    """Return why the newest failed delivery failed, as a text."""
     failed = deliveries.filter(state=State.FAILED)
     newest = failed.order_by(F("last_failed_at").desc(nulls_last=True), "-pk").first()
     return reason_label(newest.reason_code, newest.reason_detail) if newest else ""
@@ -259,24 +258,20 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
             last_at=Max("part_created_at", filter=IN_ITOP),
         )
     )
-    group_of_ticket = {group["ticket"]: group for group in groups}
+    group_of_ticket: dict[int, Mapping[str, Any]] = {group["ticket"]: group for group in groups}
     files_of_ticket = summaries_by_ticket(conversation)
     syncs = []
     for link in TicketLink.objects.of_conversation(conversation):
-        files = files_of_ticket.get(link.ticket_id, NO_FILES)
-        group = group_of_ticket.get(link.ticket_id)
-        if group is None:
-            syncs.append(TicketSync(ref=link.ticket.ref, files=files))
-            continue
-        last_at = group["last_at"]
+        group = group_of_ticket.get(link.ticket_id, {})
+        last_at = group.get("last_at")
         syncs.append(
             TicketSync(
                 ref=link.ticket.ref,
-                written=group["written"],
-                waiting=group["waiting"],
-                failed=group["failed"],
+                written=group.get("written", 0),
+                waiting=group.get("waiting", 0),
+                failed=group.get("failed", 0),
                 last_at=dt.datetime.fromtimestamp(last_at, conversation.workspace.zone) if last_at else None,
-                files=files,
+                files=files_of_ticket.get(link.ticket_id, NO_FILES),
             )
         )
     return tuple(syncs)

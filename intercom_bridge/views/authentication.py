@@ -35,7 +35,7 @@ from intercom_bridge.intercom.payloads import workspace_id_of
 from intercom_bridge.models import Secret, Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 
-# Stands in for the secrets of a workspace that has none that can be decrypted.
+# Stands in for the secrets of a workspace if none of them can be decrypted.
 _UNUSED_SECRET = "no request is signed with this"  # noqa: S105
 
 _NO_MATCH = "The signature does not match."

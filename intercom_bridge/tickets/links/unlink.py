@@ -54,14 +54,14 @@ def remove_link(link: TicketLink, *, removed_by: str, is_moved: bool = False) ->
     """Replace the link by a LinkRemoval. Return None if another process has removed it. Call this in a transaction.
 
     Skip the messages and files that are not in the ticket yet, unless the link is moved to another conversation
-    (`is_moved`). A moved link's removal also changes no attributes in iTop, because the new link sets them.
+    (`is_moved`). The attributes in iTop are not changed for a moved link, because its new link sets them.
     """
     deleted_count, _by_model = TicketLink.objects.filter(pk=link.pk).delete()
     if not deleted_count:
         return None
     left_out = []
     if not is_moved:
-        # These include files of messages that are in the ticket already.
+        # Files are skipped even if their messages are in the ticket already.
         files = FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation)
         files.skip(ReasonCode.UNLINKED)
         deliveries = Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation)
