@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 # Less than a third of the calls that Intercom allows an app in ten seconds. The bridge needs the others meanwhile.
 MESSAGES_PER_WINDOW: Final = 500
 WINDOW: Final = dt.timedelta(seconds=10)
-# Why a message failed, if a retry in the same conversation cannot succeed.
+# After a failure for one of these reasons, a retry in the same conversation cannot succeed.
 FINAL_REASONS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MERGED, ReasonCode.ERASED)
 
 
@@ -49,8 +49,7 @@ class Audience:
 
     recipients: the conversations that get the message.
     left_out: the conversations that do not get it, as `Broadcast.left_out` stores them. Each has its id as
-        "conversation" and a "reason". If its customer gets the message in another conversation, "instead" is the id of
-        the other conversation.
+        "conversation" and a "reason". If its customer gets the message in another one, "instead" is that one's id.
     elsewhere: the number of the ticket's conversations in other workspaces. They do not get the message either,
         because the teammate may have no access to those workspaces.
     """

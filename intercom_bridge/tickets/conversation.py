@@ -15,8 +15,8 @@ from .context import PanelContext
 
 # The longest wait for Intercom's REST API while the panel, which has five seconds to respond, processes a click.
 FETCH_SECONDS = 2.0
-# After a link is created, the messages that arrived this long before are delivered to it. The conversation in the
-# panel's request may lack them, because Intercom's inbox may have loaded it before they arrived.
+# A new link's ticket also gets the messages that arrived up to this long before. The conversation in the panel's
+# request may lack these messages, because Intercom's inbox may have loaded it before they arrived.
 RECENT_EVENTS = dt.timedelta(minutes=10)
 
 

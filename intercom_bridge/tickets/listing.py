@@ -135,9 +135,8 @@ def _get_linked(context: PanelContext, default_caller: Person, links: Mapping[in
 
 def _search_by_id(context: PanelContext, ticket_ids: Iterable[int]) -> Sequence[ItopObject]:
     condition = f"t.id IN ({ids(ticket_ids)})"
-    return get_tickets_by(
-        context, condition, fields=row_codes(context), optional=_optional_codes(context)
-    ).objects
+    optional = _optional_codes(context)
+    return get_tickets_by(context, condition, fields=row_codes(context), optional=optional).objects
 
 
 def _row_of_linked(ticket: Ticket, status: str = "") -> TicketRow:

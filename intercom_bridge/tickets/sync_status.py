@@ -29,7 +29,7 @@ State = Delivery.State
 
 MAX_FAILURES = 5
 IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
-# Why iTop has rejected a message, if it would reject the same message again.
+# After a rejection for one of these reasons, iTop would reject the same message again.
 HOPELESS = (ReasonCode.LOG_FULL, ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER)
 # A retry can succeed only if the text is still stored and iTop still has the ticket.
 RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason_code__in=HOPELESS)
@@ -147,12 +147,11 @@ def get_sync_details(context: PanelContext) -> SyncDetails | None:
     paused_itop = ItopInstance.objects.filter(
         tickets__links__conversation=conversation, paused_until__gt=timezone.now()
     ).first()
+    gone_tickets = Ticket.objects.filter(links__conversation=conversation, gone_at__isnull=False)
     return SyncDetails(
         status=status,
         tickets=_ticket_syncs(conversation),
-        gone=tuple(
-            Ticket.objects.filter(links__conversation=conversation, gone_at__isnull=False).order_by("pk")
-        ),
+        gone=tuple(gone_tickets.order_by("pk")),
         failures=_newest_failures(deliveries),
         last_attempt=reason_label(attempted.reason_code, attempted.reason_detail) if attempted else "",
         itop_problem=reason_label(paused_itop.pause_code, paused_itop.pause_detail) if paused_itop else "",

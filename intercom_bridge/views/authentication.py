@@ -42,7 +42,7 @@ _NO_MATCH = "The signature does not match."
 _WORKSPACE_ID = re.compile(
     rb'"(?:workspace_id|app_id)"[ \t\r\n]{0,50}:[ \t\r\n]{0,50}("(?:[^"\\]|\\.){1,200}"|[0-9]{1,30})'
 )
-# A payload belongs to one workspace. Nested objects may have `workspace_id` or `app_id` keys with other values.
+# More than one, because objects nested in a payload may have `workspace_id` or `app_id` keys with other values.
 _MAX_WORKSPACES = 8
 # Intercom's bodies are rarely larger than this.
 LARGE_BODY_BYTES = 1024 * 1024

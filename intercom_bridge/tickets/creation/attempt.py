@@ -60,8 +60,8 @@ BACKGROUND_DEADLINE_SECONDS = 15.0
 MAX_RETRY_TIME = dt.timedelta(days=7)
 # After this many unclear failures the creation is rejected, provided that iTop can be read.
 MAX_UNCLASSIFIED_ATTEMPTS = 5
-# Intercom's inbox may have loaded the conversation before the form was submitted. The submission then lacks the
-# messages that came in between.
+# Intercom's inbox may have loaded the conversation this long before the form was submitted. The submission then lacks
+# the messages that came in between.
 MAX_PAYLOAD_AGE = dt.timedelta(minutes=10)
 OUTPUT_FIELDS = ("id", "friendlyname")
 

@@ -36,7 +36,7 @@ from .transcript import Transcript, transcript_of
 LEASE_SECONDS = 30.0
 # A second submission waits this long for the result of the first. Intercom waits five seconds for the panel.
 MAX_WAIT_SECONDS = 3.0
-# What has to remain of the panel's deadline after the wait.
+# How much of the panel's deadline has to remain after the wait.
 RESPONSE_SECONDS = 0.5
 POLL_SECONDS = 0.05
 MAX_NAME_LENGTH = 200

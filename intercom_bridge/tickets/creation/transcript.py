@@ -137,19 +137,19 @@ def _items(
     may_set_author: bool,
     zone: dt.tzinfo,
 ) -> list[dict[str, Any]]:
-    """Return an item for each message. If the log cannot hold so many, the first items join the oldest messages."""
+    """Return an item for each message. If the log cannot hold so many, the first items contain several each."""
     joint_items: list[dict[str, Any]] = []
     max_items = _count_fitting([message.part for message in messages])
     if max_items < len(messages):
         single_count = max(max_items - JOINT_ENTRIES, 0)
         old_count = len(messages) - single_count
-        old_messages, messages = messages[:old_count], messages[old_count:]
-        # Ten slices whose lengths differ by one message at most.
+        # Slices of the oldest messages, whose lengths differ by one message at most.
         bounds = [old_count * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
         joint_items = [
-            _joint_item(old_messages[start:end], conversation_url, may_set_author=may_set_author, zone=zone)
+            _joint_item(messages[start:end], conversation_url, may_set_author=may_set_author, zone=zone)
             for start, end in itertools.pairwise(bounds)
         ]
+        messages = messages[old_count:]
     return joint_items + [
         log_item(
             part,

@@ -260,8 +260,7 @@ def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
 def _match_or_repeat_failure(context: PanelContext, evidence: Evidence) -> Person:
     """Return the person that the evidence identifies. Cache a failure, and raise it again while it is fresh.
 
-    Only failures are cached here; `_store_match` stores successes. The cache matters because many contacts are leads
-    whom iTop does not know.
+    Successes are stored by `_store_match`. Failures are cached because many contacts are leads whom iTop does not know.
     """
     contact_id, evidence_text = context.request.contact.id, str(evidence)
     question = match_question(context.workspace, contact_id)
