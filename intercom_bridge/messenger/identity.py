@@ -27,7 +27,6 @@ log = structlog.get_logger(__name__)
 
 # How long the bridge caches a person's data.
 CACHE_SECONDS: Final = 600.0
-# How long a token is valid.
 TOKEN_SECONDS: Final = 3600
 # How long the bridge waits for iTop. iTop's page waits only 0.3 seconds, but the next page gets the cached answer.
 ITOP_SECONDS: Final = 5.0

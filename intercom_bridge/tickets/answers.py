@@ -32,7 +32,6 @@ from .conversation import find_conversation, get_or_create_conversation
 from .news import MAX_EVENTS, happened_at
 from .people.evidence import parse_id
 
-# The kinds of answers.
 ENTRY, SOLUTION = "entry", "solution"
 # The `once_key` of a message begins with this if a teammate sent it, and not a rule.
 SENT = "sent:"

@@ -121,7 +121,7 @@ class Signature(BaseAuthentication):
     def _find_signer(
         self, request: Request, given_signature: str
     ) -> tuple[Workspace, str, SignedBody] | None:
-        """Return the workspace that has signed the body, the column of the secret it used, and the body.
+        """Return the workspace that has signed the body, the column of the secret used, and the body.
 
         Return None if no workspace has signed the body.
         """

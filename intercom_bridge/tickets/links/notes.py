@@ -68,5 +68,4 @@ def withdraw_note(conversation: Conversation, ticket: Ticket) -> bool:
 
 
 def note_due_at(removal: LinkRemoval) -> dt.datetime:
-    """Return when the note about a removal is to be posted."""
     return removal.unlinked_at + dt.timedelta(seconds=UNDO_SECONDS)

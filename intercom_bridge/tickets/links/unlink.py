@@ -28,7 +28,7 @@ def count_unwritten(link: TicketLink) -> int:
 def unlink_ticket(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkRemoval | None:
     """Remove the link, and return the removal. A second click returns the first click's removal.
 
-    Return None if there is neither a link nor a removal that was not undone. Raise OutdatedScreenError.
+    Return None if there is neither a link to remove nor a removal to undo. Raise OutdatedScreenError.
     """
     link = find_link(context, ticket_class, ticket_id)
     if link is not None:
@@ -78,7 +78,7 @@ def remove_link(link: TicketLink, *, removed_by: str, is_moved: bool = False) ->
 
 
 def undo_unlink(context: PanelContext, removal_id: int) -> LinkResult | None:
-    """Restore the link. Queue the messages that were skipped then, and those that have arrived since.
+    """Restore the link. Queue the messages that the unlinking skipped, and those that have arrived since.
 
     Return None if this conversation has no such removal, or if it was undone before and the ticket is unlinked again.
     Raise OutdatedScreenError.
