@@ -27,7 +27,6 @@ log = structlog.get_logger(__name__)
 
 # How long the bridge caches a person's data.
 CACHE_SECONDS: Final = 600.0
-# How long a token is valid.
 TOKEN_SECONDS: Final = 3600
 # How long the bridge waits for iTop. iTop's page waits only 0.3 seconds, but the next page gets the cached answer.
 ITOP_SECONDS: Final = 5.0
@@ -125,18 +124,18 @@ def identify(itop: ItopInstance, question: Question) -> Identity | None:
             continue
         if messenger.allowed_profiles and question.profiles.isdisjoint(messenger.allowed_profiles):
             continue
-        description = _find_person(messenger, question.person_id, deadline)
+        description = _find_description(messenger, question.person_id, deadline)
         if description is not None:
             return Identity(messenger, _claims(messenger, description, question))
     return None
 
 
 def messenger_question(workspace: Workspace, person_id: int) -> str:
-    """Return the beginning of every `CachedAnswer.question` under which `_find_person` caches this person."""
+    """Return the beginning of every `CachedAnswer.question` under which this person is cached."""
     return f"messenger of workspace {workspace.pk}: {person_id}, "
 
 
-def _find_person(messenger: Messenger, person_id: int, deadline: Deadline) -> dict[str, Any] | None:
+def _find_description(messenger: Messenger, person_id: int, deadline: Deadline) -> dict[str, Any] | None:
     """Return the person's description (`_description`), or None if the person is inactive or out of scope.
 
     iTop is queried at most once in ten minutes, or twice if the scope needs a query of its own
@@ -186,7 +185,7 @@ def _description(person: Person, codes: list[str]) -> dict[str, Any]:
 
 
 def _claims(messenger: Messenger, description: Mapping[str, Any], question: Question) -> dict[str, Any]:
-    """Return the claims of the token about the person, given the result of `_find_person`."""
+    """Return the claims of the token about the person, given their `_description`."""
     itop = messenger.workspace.itop
     claims = {
         name: description["attributes"][code]

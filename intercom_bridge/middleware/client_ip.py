@@ -12,7 +12,6 @@ UNKNOWN = "0.0.0.0"  # noqa: S104
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the address of the client that sent the request."""
     return address_from(request.META)
 
 

@@ -8,6 +8,5 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc] # the b
     """Serve the collected static files, but not Django's manifest, which lists them and is in the same directory."""
 
     def add_file_to_dictionary(self, url: str, path: str, stat_cache: Any = None) -> None:
-        """Register a file to be served, unless it is the manifest."""
         if url != f"{self.static_prefix}{ManifestStaticFilesStorage.manifest_name}":
             super().add_file_to_dictionary(url, path, stat_cache=stat_cache)

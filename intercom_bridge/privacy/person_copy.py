@@ -66,7 +66,7 @@ def _conversations(contact: Contact) -> list[dict[str, Any]]:
 def _own_messages(contact: Contact) -> defaultdict[str, dict[MessageKey, dict[str, Any]]]:
     """Return the contact's own messages and portal entries: conversation ID -> key -> result of `_message`."""
     messages: defaultdict[str, dict[MessageKey, dict[str, Any]]] = defaultdict(dict)
-    # A part may be found more than once. The copied parts come first, so that a source with the files replaces them.
+    # A part may be found more than once. The copied parts lack the files, so they come first and are replaced.
     for conversation_id, part in itertools.chain(_own_copied_parts(contact), _own_parts(contact)):
         sent_at = dt.datetime.fromtimestamp(part.created_at, dt.UTC)
         messages[conversation_id][part.kind, part.id] = _message(
@@ -108,8 +108,10 @@ def _own_parts(contact: Contact) -> Iterator[tuple[str, Part]]:
             if _is_own(part, contact):
                 yield event.conversation_id, part
     for delivery in _deliveries(contact).filter(cleaned_at=None).iterator(chunk_size=200):
-        if delivery.part and _is_own(part := part_from_json(delivery.part), contact):
-            yield delivery.conversation.conversation_id, part
+        if delivery.part:
+            stored_part = part_from_json(delivery.part)
+            if _is_own(stored_part, contact):
+                yield delivery.conversation.conversation_id, stored_part
 
 
 def _own_copied_parts(contact: Contact) -> Iterator[tuple[str, Part]]:

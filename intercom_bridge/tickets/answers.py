@@ -32,7 +32,6 @@ from .conversation import find_conversation, get_or_create_conversation
 from .news import MAX_EVENTS, happened_at
 from .people.evidence import parse_id
 
-# The kinds of answers.
 ENTRY, SOLUTION = "entry", "solution"
 # The `once_key` of a message begins with this if a teammate sent it, and not a rule.
 SENT = "sent:"
@@ -58,8 +57,11 @@ class Answer:
     @property
     def once_key(self) -> str:
         """The idempotency key of the message to the customer: a conversation has one message with this key."""
-        kind = self.path[0]
-        name = self.events[0].key if kind == ENTRY else f"{SOLUTION}:{self.path[2]}"
+        if self.path[0] == ENTRY:
+            name = self.events[0].key
+        else:
+            _kind, _ticket_pk, content_digest = self.path
+            name = f"{SOLUTION}:{content_digest}"
         return f"{SENT}{self.ticket.pk}:{name}"
 
     @property
@@ -105,7 +107,7 @@ def find_answer(context: PanelContext, path: tuple[str, ...]) -> Answer | None:
     """
     conversation = find_conversation(context)
     # An incomplete path is filled up with "".
-    kind, pk, *_digest = (*path, "", "")
+    kind, pk = (*path, "", "")[:2]
     if conversation is None:
         return None
     if kind != ENTRY:
@@ -139,9 +141,9 @@ def entry_of(context: PanelContext, event: TicketEvent) -> Answer | None:
 def find_entries(
     context: PanelContext, ticket: Ticket, entries: Iterable[LogEntry]
 ) -> dict[LogEntry, Answer]:
-    """Return the answers among the entries of a linked ticket: agents wrote them while the ticket was linked.
+    """Return the answers among the entries of a linked ticket, by entry.
 
-    Only the newest MAX_EVENTS are found.
+    An entry is an answer if an agent wrote it while the ticket was linked. Only the newest MAX_EVENTS are found.
     """
     entry_by_digest = {digest(entry): entry for entry in entries}
     events = TicketEvent.objects.filter(

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 # Less than a third of the calls that Intercom allows an app in ten seconds. The bridge needs the others meanwhile.
 MESSAGES_PER_WINDOW: Final = 500
 WINDOW: Final = dt.timedelta(seconds=10)
-# Why a message failed, if a retry in the same conversation cannot succeed.
+# After a failure for one of these reasons, a retry in the same conversation cannot succeed.
 FINAL_REASONS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MERGED, ReasonCode.ERASED)
 
 
@@ -49,7 +49,7 @@ class Audience:
 
     recipients: the conversations that get the message.
     left_out: the conversations that do not get it, as `Broadcast.left_out` stores them. Each has its id as
-        "conversation" and a "reason". If its customer gets the message in another conversation, "instead" is that id.
+        "conversation" and a "reason". If its customer gets the message in another one, "instead" is that one's id.
     elsewhere: the number of the ticket's conversations in other workspaces. They do not get the message either,
         because the teammate may have no access to those workspaces.
     """
@@ -60,7 +60,6 @@ class Audience:
 
 
 def count_conversations(context: PanelContext, ticket: Ticket) -> int:
-    """Return how many conversations of this workspace the ticket has."""
     return TicketLink.objects.filter(ticket=ticket, conversation__workspace=context.workspace).count()
 
 
@@ -80,10 +79,10 @@ def find_audience(context: PanelContext, ticket: Ticket, *, is_note: bool) -> Au
         if reason := _obstacle(conversation):
             left_out.append({"conversation": conversation.pk, "reason": reason})
             continue
-        instead = None if is_note else customers.reached_in(conversation)
-        if instead is not None:
+        other_pk = None if is_note else customers.find_other_conversation(conversation)
+        if other_pk is not None:
             left_out.append(
-                {"conversation": conversation.pk, "reason": ReasonCode.SAME_CUSTOMER, "instead": instead}
+                {"conversation": conversation.pk, "reason": ReasonCode.SAME_CUSTOMER, "instead": other_pk}
             )
             continue
         customers.mark_reached(conversation)
@@ -100,10 +99,11 @@ def _newest_first(ticket: Ticket, links: Collection[TicketLink]) -> list[Convers
         .annotate(Max("part_created_at"))
     )
 
-    def last_active_at(link: TicketLink) -> tuple[float, int]:
-        return newest_at.get(link.conversation_id) or link.created_at.timestamp(), link.conversation_id
+    def sort_key(link: TicketLink) -> tuple[float, int]:
+        active_at = newest_at.get(link.conversation_id) or link.created_at.timestamp()
+        return active_at, link.conversation_id
 
-    return [link.conversation for link in sorted(links, key=last_active_at, reverse=True)]
+    return [link.conversation for link in sorted(links, key=sort_key, reverse=True)]
 
 
 def start_broadcast(
@@ -112,7 +112,7 @@ def start_broadcast(
     """Queue the message for each recipient, and return the broadcast.
 
     `body` is HTML. `form_key` is an idempotency key: if it was used before, return the earlier broadcast unchanged.
-    Return None if there is no earlier broadcast and now no recipient.
+    Return None if there is no recipient now and no earlier broadcast.
     """
     audience = find_audience(context, ticket, is_note=is_note)
     if not audience.recipients:
@@ -146,7 +146,6 @@ def find_started(ticket: Ticket, form_key: str) -> Broadcast | None:
 
 
 def newest_broadcast(context: PanelContext, ticket: Ticket) -> Broadcast | None:
-    """Return the last broadcast about the ticket in this workspace."""
     in_workspace = Broadcast.objects.filter(
         ticket=ticket, messages__conversation__workspace=context.workspace
     )
@@ -154,7 +153,6 @@ def newest_broadcast(context: PanelContext, ticket: Ticket) -> Broadcast | None:
 
 
 def count_by_state(broadcast: Broadcast) -> Counter[str]:
-    """Return the number of messages in each state."""
     return Counter(broadcast.messages.order_by().values_list("state", flat=True))
 
 
@@ -187,6 +185,7 @@ def retry_failed(broadcast: Broadcast) -> int:
         for message in failed_messages(broadcast):
             if message.reason_code in FINAL_REASONS and not message.cleaned_at:
                 count += _replace_message(broadcast, message)
+        # `_replace_message` has changed `left_out`.
         broadcast.save(update_fields=["left_out"])
     return count
 
@@ -227,9 +226,10 @@ class _Customers:
         self._names: dict[str, str] = {}
         # The conversation in which each customer gets the message.
         self._reached: dict[str, int] = {}
+        contact_names: dict[str, str] = {}
         person_keys: dict[str, str] = {}
         for match in matches:
-            self._names[match.contact_id] = match.name
+            contact_names[match.contact_id] = match.name
             # An address does not prove who a contact is: anybody can give somebody else's address. A contact matched by
             # address alone stays a customer of their own, so that nobody misses the message because of them.
             if match.how != PersonMatch.How.EMAIL:
@@ -238,21 +238,22 @@ class _Customers:
         for conversation_id, contact_id, in_group in columns:
             customer = person_keys.get(contact_id, contact_id)
             self._in_group.setdefault(conversation_id, {})[customer] = in_group
-            self._names.setdefault(customer, self._names.get(contact_id, ""))
+            self._names.setdefault(customer, contact_names.get(contact_id, ""))
 
     def mark_reached(self, conversation: Conversation) -> None:
         for customer in self._in_group.get(conversation.pk, ()):
             self._reached.setdefault(customer, conversation.pk)
 
-    def reached_in(self, conversation: Conversation) -> int | None:
-        """Return the pk of another conversation in which this one's customers get the message, or None.
+    def find_other_conversation(self, conversation: Conversation) -> int | None:
+        """Return the pk of another conversation in which the customers of this one get the message, or None.
 
-        All of them have to get it elsewhere if they took part at the same time. Contacts that took part one after the
-        other are one customer, because Intercom has merged one into the other; then one of them is enough.
+        If customers took part at the same time, all of them have to get it elsewhere. Contacts that took part one after
+        the other are one customer, because Intercom has merged one into the other. Then one of them is enough.
         """
         in_group = self._in_group.get(conversation.pk, {})
         other_pks = [self._reached[customer] for customer in in_group if customer in self._reached]
-        needed_count = len(in_group) if any(in_group.values()) else 1
+        took_part_together = any(in_group.values())
+        needed_count = len(in_group) if took_part_together else 1
         return other_pks[0] if other_pks and len(other_pks) >= needed_count else None
 
     def names_in(self, conversation: Conversation) -> str:

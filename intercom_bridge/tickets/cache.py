@@ -57,7 +57,7 @@ def store_list(
     linked_ids: Iterable[int],
     changes: LinkChanges,
 ) -> None:
-    """Cache a list. `changes` are the changes of links that the worker has to save."""
+    """Cache a list, with the changes of links that the worker has to save."""
     CachedTickets.objects.update_or_create(
         workspace=context.workspace,
         person_id=person.id,
@@ -116,7 +116,6 @@ def _ids_to_adopt(cached: CachedTickets) -> frozenset[int]:
 
 
 def _was_written_since(context: PanelContext, cached: CachedTickets) -> bool:
-    """Return whether the bridge has written to a ticket of the list after iTop returned the list."""
     return Delivery.objects.filter(
         ticket__itop=context.itop,
         ticket__ticket_class=context.profile.ticket_class,

@@ -89,7 +89,7 @@ def find_choice(
 def depends_on(attribute: Attribute) -> frozenset[str]:
     """Return the codes of the attributes on which the choices depend: those in the filter and in `depends_on`."""
     try:
-        codes_in_filter = parse(attribute.filter).object_codes if attribute.filter else frozenset()
+        codes_in_filter = _filter(attribute).object_codes
     except OqlError:
         codes_in_filter = frozenset()
     return codes_in_filter | frozenset(attribute.depends_on)

@@ -15,8 +15,8 @@ from .context import PanelContext
 
 # The longest wait for Intercom's REST API while the panel, which has five seconds to respond, processes a click.
 FETCH_SECONDS = 2.0
-# After a link is created, the messages that arrived this long before are delivered to it. The conversation in the
-# panel's request may lack them, because Intercom's inbox may have loaded it before they arrived.
+# A new link's ticket also gets the messages that arrived up to this long before. The conversation in the panel's
+# request may lack these messages, because Intercom's inbox may have loaded it before they arrived.
 RECENT_EVENTS = dt.timedelta(minutes=10)
 
 
@@ -30,6 +30,7 @@ def find_conversation(context: PanelContext) -> Conversation | None:
             workspace=context.workspace, conversation_id=context.request.conversation.id
         ).first()
         if found is not None:
+            # The context has loaded the workspace already.
             found.workspace = context.workspace
         context.memo["find_conversation"] = found
     conversation: Conversation | None = context.memo["find_conversation"]
@@ -98,7 +99,7 @@ def successful_creations_in(context: PanelContext) -> TicketCreationQuerySet:
 def creation_to_report(context: PanelContext) -> TicketCreation | None:
     """Return the newest creation that the first screen has to mention, or None.
 
-    It is pending, or it was rejected in the background and no teammate has seen the rejection yet.
+    That creation is pending, or it was rejected in the background and no teammate has seen the rejection yet.
     """
     is_pending = Q(state=TicketCreation.State.CREATING)
     is_unseen_rejection = Q(state=TicketCreation.State.REFUSED, rejection_seen=False)

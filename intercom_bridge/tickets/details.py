@@ -78,7 +78,7 @@ def get_ticket(
 
 
 def get_details(context: PanelContext, ticket_class: str, ticket_id: int) -> TicketDetails:
-    """Return a ticket with its logs. Take one query to iTop. Raise the same errors as `get_ticket`."""
+    """Return a ticket with its logs. This takes one query to iTop. Raise the same errors as `get_ticket`."""
     profile = context.profile
     codes = tuple(dict.fromkeys((*profile.details_attributes, *ASSIGNEE_CODES)))
     public_code, private_code = profile.code("public_log"), profile.code("private_log")

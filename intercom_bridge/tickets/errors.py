@@ -12,7 +12,7 @@ class TicketsError(Exception):
 class MatchFailure(enum.Enum):
     """Why the bridge does not know which Person in iTop a contact is.
 
-    The bridge stores the names in its cache, so they must not change. The values are for logs.
+    The bridge stores the members' names in its cache, so they must not change. The values are for logs.
     """
 
     NOTHING_TO_GO_BY = "the contact has neither an e-mail address nor an ID"
@@ -59,7 +59,7 @@ class DefaultCallerError(TicketsError):
 
 
 class OtherOrganizationError(TicketsError):
-    """The ticket belongs to another organization than the contact, and the teammate has not confirmed that."""
+    """The ticket belongs to another organization than the contact, and the teammate has not confirmed the link."""
 
 
 class TicketNotFoundError(TicketsError):

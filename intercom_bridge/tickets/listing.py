@@ -41,7 +41,7 @@ def get_tickets(context: PanelContext) -> TicketList:
     cached = find_fresh_list(context, caller.person, links.keys())
     if cached is None:
         return _query_tickets(context, caller.person, links, merge.merged_away_at)
-    if merge.to_json() is not None:
+    if merge.has_changes:
         store_merge(context, caller.person, merge)
     return cached
 
@@ -83,7 +83,8 @@ def _query_tickets(
 def get_cached_tickets(context: PanelContext) -> TicketList:
     """Return the last list that iTop returned, without asking iTop. Raise CacheMissError.
 
-    Add the tickets that were linked since. What the bridge knows about them is incomplete.
+    Add the tickets that were linked since, as far as the bridge knows their attributes. Leave out tickets that were
+    unlinked since, unless they are ongoing.
     """
     person = find_cached_person(context)
     links = find_links(context)
@@ -134,9 +135,8 @@ def _get_linked(context: PanelContext, default_caller: Person, links: Mapping[in
 
 def _search_by_id(context: PanelContext, ticket_ids: Iterable[int]) -> Sequence[ItopObject]:
     condition = f"t.id IN ({ids(ticket_ids)})"
-    return get_tickets_by(
-        context, condition, fields=row_codes(context), optional=_optional_codes(context)
-    ).objects
+    optional = _optional_codes(context)
+    return get_tickets_by(context, condition, fields=row_codes(context), optional=optional).objects
 
 
 def _row_of_linked(ticket: Ticket, status: str = "") -> TicketRow:
@@ -171,11 +171,11 @@ def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) 
     """Query the person's ongoing tickets, the linked tickets, and those that the PHP extension linked here."""
     profile = context.profile
     code = profile.code
-    is_ongoing = f"t.{code('caller_id')} = {person.id}"
+    ongoing_condition = f"t.{code('caller_id')} = {person.id}"
     if profile.excluded_states:
         states = ", ".join(quote(state) for state in profile.excluded_states)
-        is_ongoing = f"({is_ongoing} AND t.{code('status')} NOT IN ({states}))"
-    conditions = [is_ongoing]
+        ongoing_condition = f"({ongoing_condition} AND t.{code('status')} NOT IN ({states}))"
+    conditions = [ongoing_condition]
     fields = row_codes(context)
     if linked_ids:
         conditions.append(f"t.id IN ({ids(linked_ids)})")

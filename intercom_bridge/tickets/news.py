@@ -79,7 +79,7 @@ def list_events(context: PanelContext) -> list[TicketEvent]:
 def names_of_files(events: Iterable[TicketEvent]) -> dict[int, list[str]]:
     """Return the names of the attachments that belong to these events, by the event's primary key.
 
-    An event that adds a file has that file. An event about a log entry has the files that were saved with the entry.
+    An event about an added file has that file. An event about a log entry has the files that were saved with the entry.
     """
     event_pks = [event.pk for event in events]
     files = (
@@ -92,7 +92,9 @@ def names_of_files(events: Iterable[TicketEvent]) -> dict[int, list[str]]:
     names: dict[int, dict[int, str]] = {}
     columns = files.values_list("event", "event__entry", "object_id", "name")
     for event_pk, entry_event_pk, attachment_id, name in columns:
-        names.setdefault(entry_event_pk or event_pk, {}).setdefault(attachment_id, name)
+        # A file that was saved with an entry belongs to the entry's event.
+        names_by_id = names.setdefault(entry_event_pk or event_pk, {})
+        names_by_id.setdefault(attachment_id, name)
     return {event_pk: list(names_by_id.values()) for event_pk, names_by_id in names.items()}
 
 

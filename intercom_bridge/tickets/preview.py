@@ -15,7 +15,7 @@ from .scope import find_people
 SAMPLE_MESSAGE = (
     "<p>The export button does nothing.</p><p>I have tried it in two browsers since this morning.</p>"
 )
-# If the scope depends on the person, each person found has to be checked. Of this many, one is probably in scope.
+# How many persons are checked if the scope depends on the person. One of so many is probably in scope.
 MAX_CHECKED = 10
 
 

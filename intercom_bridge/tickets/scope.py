@@ -33,7 +33,7 @@ _parse = functools.lru_cache(maxsize=200)(parse)
 class ScopeKind(enum.Enum):
     """A kind of scope, by the class that it selects.
 
-    `attribute` of the selected objects is the id of an organization (ORGANIZATION) or of a person (PERSON, ACCOUNT).
+    `attribute`: where a selected object has the id of the organization (ORGANIZATION) or the person (PERSON, ACCOUNT).
     """
 
     ORGANIZATION = ("Organization",), "id"
@@ -64,7 +64,7 @@ def person_attributes(workspace: Workspace) -> tuple[str, ...]:
 def serves(context: PanelContext, person: Person, *, cached_only: bool = False) -> bool:
     """Return whether the person is in scope. Raise ItopError.
 
-    If `cached_only` is set, do not ask iTop. Then a person on whom no answer is cached counts as out of scope.
+    If `cached_only` is set, do not ask iTop. A person for whom no answer is cached then counts as out of scope.
     """
     query = _filled(context, person)
     kind = ScopeKind.of(query)
@@ -105,6 +105,7 @@ def ticket_condition(context: PanelContext, alias: str, person: Person) -> str:
     if _is_unrestricted(query):
         return f"{owner} > 0"
     try:
+        # Accounts refer to persons. The other kinds select the persons or organizations themselves.
         through = kind.attribute if kind is ScopeKind.ACCOUNT else ""
         return f"({owner} = {own_id} OR {query.as_membership_condition(owner, through=through)})"
     except OqlError:
@@ -156,6 +157,7 @@ def people_query(  # noqa: PLR0911 - one per kind of scope
         return parse(f"SELECT Person AS p WHERE {condition('p')}")
     match ScopeKind.of(query):
         case ScopeKind.PERSON if query.class_name == "Contact":
+            # A Contact is a Person or a Team.
             return query.filtered(
                 lambda contact: f"({condition(contact)}) AND {contact}.finalclass != 'Team'"
             )
@@ -191,14 +193,14 @@ def _filled(context: PanelContext, person: Person) -> Query:
 def _contains(
     context: PanelContext, query: Query, kind: ScopeKind, object_id: int, *, cached_only: bool = False
 ) -> bool:
-    """Return whether the scope contains the organization or the person with this id; 0 means that there is none."""
+    """Return whether the scope contains the organization or person with this id. The id 0 means that there is none."""
     if _is_unrestricted(query):
         return object_id > 0
     return _finds_any(context, query.narrow(kind.attribute, object_id), cached_only=cached_only)
 
 
 def _finds_any(context: PanelContext, query: Query, *, cached_only: bool) -> bool:
-    """Return whether iTop finds an object with this query, as cached or asked now."""
+    """Return whether iTop finds an object with this query. If `cached_only` is set, do not ask iTop."""
     question = f"scope: {query}"
     if cached_only:
         answer = CachedAnswer.objects.of_any_age(context.itop, question)

@@ -100,7 +100,7 @@ def reference_spellings(text: str) -> list[str]:
 
 
 def _padded(digits: str) -> list[str]:
-    """Return the number without zeros in front, with one, and so on up to MAX_DIGITS digits."""
+    """Return the number padded with zeros to each possible length, up to MAX_DIGITS digits."""
     return [digits.zfill(length) for length in range(len(digits), MAX_DIGITS + 1)]
 
 

@@ -1,7 +1,7 @@
 """The sync of a conversation: read its status, and carry out a teammate's decisions about it."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ State = Delivery.State
 
 MAX_FAILURES = 5
 IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
-# Why iTop has rejected a message, if it would reject the same message again.
+# After a rejection for one of these reasons, iTop would reject the same message again.
 HOPELESS = (ReasonCode.LOG_FULL, ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER)
 # A retry can succeed only if the text is still stored and iTop still has the ticket.
 RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason_code__in=HOPELESS)
@@ -92,7 +92,7 @@ class TicketSync:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncDetails:
-    """The status with what is behind it. A problem is a text for the teammate, or "".
+    """The status and its details. A problem is a text for the teammate, or "".
 
     gone: the linked tickets that iTop no longer has.
     failures: the newest reasons why messages failed.
@@ -152,12 +152,11 @@ def get_sync_details(context: PanelContext) -> SyncDetails | None:
     paused_itop = ItopInstance.objects.filter(
         tickets__links__conversation=conversation, paused_until__gt=timezone.now()
     ).first()
+    gone_tickets = Ticket.objects.filter(links__conversation=conversation, gone_at__isnull=False)
     return SyncDetails(
         status=status,
         tickets=_ticket_syncs(conversation),
-        gone=tuple(
-            Ticket.objects.filter(links__conversation=conversation, gone_at__isnull=False).order_by("pk")
-        ),
+        gone=tuple(gone_tickets.order_by("pk")),
         failures=_newest_failures(deliveries),
         last_attempt=reason_label(attempted.reason_code, attempted.reason_detail) if attempted else "",
         itop_problem=reason_label(paused_itop.pause_code, paused_itop.pause_detail) if paused_itop else "",
@@ -193,7 +192,7 @@ def switch_sync(context: PanelContext, *, on: bool) -> None:
         for link in links.select_for_update():
             link.switch(on=on, at=now)
     if on:
-        # Search the conversation now for messages whose notification was lost during the pause. They are offered too.
+        # Find the messages whose notification was lost during the pause, because the panel has to offer them too.
         Conversation.objects.filter(pk=conversation.pk).compare_within(0)
 
 
@@ -262,7 +261,6 @@ def _left_out(conversation: Conversation | None) -> DeliveryQuerySet:
 
 
 def _last_failure(deliveries: DeliveryQuerySet) -> str:
-    """Return why the newest failed delivery failed, as a text."""
     failed = deliveries.filter(state=State.FAILED)
     newest = failed.order_by(F("last_failed_at").desc(nulls_last=True), "-pk").first()
     return reason_label(newest.reason_code, newest.reason_detail) if newest else ""
@@ -281,26 +279,22 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
             last_at=Max("part_created_at", filter=IN_ITOP),
         )
     )
-    group_of_ticket = {group["ticket"]: group for group in groups}
+    group_of_ticket: dict[int, Mapping[str, Any]] = {group["ticket"]: group for group in groups}
     files_of_ticket = summaries_by_ticket(conversation)
     arrivals = _unprocessed_arrivals(conversation)
     syncs = []
     for link in TicketLink.objects.of_conversation(conversation):
-        files = files_of_ticket.get(link.ticket_id, NO_FILES)
+        group = group_of_ticket.get(link.ticket_id, {})
         unprocessed = sum(_gets_message(link, arrival) for arrival in arrivals)
-        group = group_of_ticket.get(link.ticket_id)
-        if group is None:
-            syncs.append(TicketSync(ref=link.ticket.ref, waiting=unprocessed, files=files))
-            continue
-        last_at = group["last_at"]
+        last_at = group.get("last_at")
         syncs.append(
             TicketSync(
                 ref=link.ticket.ref,
-                written=group["written"],
-                waiting=group["waiting"] + unprocessed,
-                failed=group["failed"],
+                written=group.get("written", 0),
+                waiting=group.get("waiting", 0) + unprocessed,
+                failed=group.get("failed", 0),
                 last_at=dt.datetime.fromtimestamp(last_at, conversation.workspace.zone) if last_at else None,
-                files=files,
+                files=files_of_ticket.get(link.ticket_id, NO_FILES),
             )
         )
     return tuple(syncs)

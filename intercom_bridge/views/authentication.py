@@ -35,14 +35,14 @@ from intercom_bridge.intercom.payloads import workspace_id_of
 from intercom_bridge.models import Secret, Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 
-# Stands in for the secrets of a workspace that has none that can be decrypted.
+# Stands in for the secrets of a workspace if none of them can be decrypted.
 _UNUSED_SECRET = "no request is signed with this"  # noqa: S105
 
 _NO_MATCH = "The signature does not match."
 _WORKSPACE_ID = re.compile(
     rb'"(?:workspace_id|app_id)"[ \t\r\n]{0,50}:[ \t\r\n]{0,50}("(?:[^"\\]|\\.){1,200}"|[0-9]{1,30})'
 )
-# A payload belongs to one workspace. Nested objects may have `workspace_id` or `app_id` keys with other values.
+# More than one, because objects nested in a payload may have `workspace_id` or `app_id` keys with other values.
 _MAX_WORKSPACES = 8
 # Intercom's bodies are rarely larger than this.
 LARGE_BODY_BYTES = 1024 * 1024
@@ -121,7 +121,7 @@ class Signature(BaseAuthentication):
     def _find_signer(
         self, request: Request, given_signature: str
     ) -> tuple[Workspace, str, SignedBody] | None:
-        """Return the workspace that has signed the body, the column of the secret it used, and the body.
+        """Return the workspace that has signed the body, the column of the secret used, and the body.
 
         Return None if no workspace has signed the body.
         """

@@ -76,7 +76,7 @@ class PushRateLimit(RateLimit):
 
 
 class ItopPushView(APIView):
-    """Make the bridge poll the ticket that the body names now, if the ticket is linked.
+    """The body names a ticket. If the ticket is linked, make the bridge poll it now.
 
     200 whether or not the ticket is linked; 400 if the body does not name a ticket; 401 if the secret does not match;
     429 above the rate limit; 503 if the database does not respond.

@@ -36,7 +36,7 @@ MAX_BODY_BYTES = 64 * 1024
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _NO_MATCH = "The signature does not match."
-# Stands in for the secret of a key if that secret cannot be decrypted.
+# Stands in for a key's secret that cannot be decrypted.
 _UNUSED_SECRET = "no question is signed with this"  # noqa: S105
 
 

@@ -86,6 +86,7 @@ class IntercomBridgeMessenger
 			CURLOPT_POSTFIELDS => $sBody,
 			CURLOPT_WRITEFUNCTION => function ($hCurl, $sPart) use (&$sAnswer) {
 				$sAnswer .= $sPart;
+				// 0 makes curl abort the transfer.
 				return strlen($sAnswer) <= self::MAX_ANSWER_BYTES ? strlen($sPart) : 0;
 			},
 			CURLOPT_NOSIGNAL => true,

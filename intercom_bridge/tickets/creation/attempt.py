@@ -60,11 +60,10 @@ BACKGROUND_DEADLINE_SECONDS = 15.0
 MAX_RETRY_TIME = dt.timedelta(days=7)
 # After this many unclear failures the creation is rejected, provided that iTop can be read.
 MAX_UNCLASSIFIED_ATTEMPTS = 5
-# Intercom's inbox may have loaded the conversation before the form was submitted. The submission then lacks the
-# messages that came in between.
+# Intercom's inbox may have loaded the conversation this long before the form was submitted. The submission then lacks
+# the messages that came in between.
 MAX_PAYLOAD_AGE = dt.timedelta(minutes=10)
 OUTPUT_FIELDS = ("id", "friendlyname")
-
 
 Failure = ItopError | SecretDecryptionError
 
@@ -179,20 +178,17 @@ def _find_earlier(creation: TicketCreation, client: Client, deadline: Deadline) 
     )
 
 
-# Recoveries
-
-
 def _recover(creation: TicketCreation, error: ItopError, client: Client, deadline: Deadline) -> bool:
     """Apply the first recovery that fits the error, and save the changed request. Return whether one fitted."""
-    for adapt in RECOVERIES:
-        if adapt(creation, error, client, deadline):
+    for recovery in RECOVERIES:
+        if recovery(creation, error, client, deadline):
             creation.log_attempt(TicketCreation.Outcome.REFUSED, error.code, error.detail)
             creation.save(update_fields=["fields", "attempts", "attempt_log"])
             log.info(
                 "creation.adapted",
                 creation=creation.pk,
                 **creation.conversation.log_fields,
-                recovery=adapt.__name__.lstrip("_"),
+                recovery=recovery.__name__.lstrip("_"),
             )
             return True
     return False
@@ -271,11 +267,8 @@ def _drop_origin(creation: TicketCreation, error: ItopError, _client: Client, _d
     return True
 
 
-# Each changes a request that iTop did not execute, and returns True; or returns False if it does not fit the error.
+# Each returns False if it does not fit the error. Otherwise it changes the request, which iTop did not execute.
 RECOVERIES = (_write_without_authors, _replace_removed_accounts, _drop_extension_attributes, _drop_origin)
-
-
-# Saving the outcome
 
 
 def _postpone(creation: TicketCreation, error: Failure) -> None:
@@ -353,8 +346,8 @@ def _save_link(creation: TicketCreation, ticket: Ticket) -> TicketLink:
     """Create or update the link of the new ticket. It is paused if all other links of the conversation are."""
     conversation = creation.conversation
     is_paused = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket).are_paused()
-    # The link exists if it was adopted from the PHP extension's attributes before this outcome was known. Even then
-    # the new ticket gets the messages from the point that the teammate chose in the form.
+    # The link may have been adopted from the PHP extension's attributes before this outcome was known. Even then the
+    # new ticket gets the messages from the point that the teammate chose in the form.
     link, _is_new = TicketLink.objects.update_or_create(
         conversation=conversation,
         ticket=ticket,

@@ -35,7 +35,6 @@ def save_draft(context: PanelContext, form: Mapping[str, Any]) -> None:
 
 
 def discard_draft(context: PanelContext) -> None:
-    """Delete this teammate's draft in this conversation."""
     _drafts(context).delete()
 
 

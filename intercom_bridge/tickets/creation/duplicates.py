@@ -41,8 +41,8 @@ def possible_duplicates(
         row_words = _words(row.title)
         subject = row_words - STOP_WORDS
         is_described = len(subject) >= MIN_WORDS_IN_DESCRIPTION and subject <= all_words
-        is_similar = is_described or _similarity(title_words, row_words) >= MIN_SIMILARITY
-        if row.is_linked or (row.is_ongoing and is_similar):
+        has_same_subject = is_described or _similarity(title_words, row_words) >= MIN_SIMILARITY
+        if row.is_linked or (row.is_ongoing and has_same_subject):
             share_in_common = len(title_words & row_words) / max(len(title_words | row_words), 1)
             candidates.append((row.is_linked, share_in_common, row))
     candidates.sort(key=lambda candidate: candidate[:2], reverse=True)

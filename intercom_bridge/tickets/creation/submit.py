@@ -36,7 +36,7 @@ from .transcript import Transcript, transcript_of
 LEASE_SECONDS = 30.0
 # A second submission waits this long for the result of the first. Intercom waits five seconds for the panel.
 MAX_WAIT_SECONDS = 3.0
-# What has to remain of the panel's deadline after the wait.
+# How much of the panel's deadline has to remain after the wait.
 RESPONSE_SECONDS = 0.5
 POLL_SECONDS = 0.05
 MAX_NAME_LENGTH = 200
@@ -76,10 +76,11 @@ def submit_creation(  # noqa: PLR0913 - what a form says
 
     Raise ItopRejectedError if iTop rejects the form. Raise AlreadyCreatedError, without creating a ticket, if the
     conversation has a creation that the teammate has not seen. Raise CreationPendingError if the outcome is unknown.
-    After another ItopError, an IntercomError or a SecretDecryptionError certainly no ticket was created.
+    If another ItopError, an IntercomError or a SecretDecryptionError is raised, no ticket was created.
     """
     caller = find_caller(context)
     conversation = get_or_create_conversation(context)
+    # The context has loaded the workspace already.
     conversation.workspace = context.workspace
     max_wait = min(MAX_WAIT_SECONDS, context.deadline.remaining() - RESPONSE_SECONDS)
     lease = _wait_for_lease(conversation, max_wait)
@@ -90,13 +91,13 @@ def submit_creation(  # noqa: PLR0913 - what a form says
         if previous is not None and previous.state == TicketCreation.State.CREATED:
             return previous
         if TicketCreation.objects.waiting().filter(conversation=conversation).exists():
-            # It may belong to another form. No second ticket is created while the outcome of any form is unknown.
+            # No second ticket is created while the outcome of this form or of another one is unknown.
             raise CreationPendingError
         unseen = created_since(context, form_key, newest_seen_id)
         if unseen is not None:
             raise AlreadyCreatedError(unseen)
         if previous is not None:
-            # iTop rejected it, and the teammate submits the form again.
+            # iTop rejected the previous submission of this form.
             previous.delete()
         announce = announce and context.workspace.announce_tickets and bool(context.request.admin.id)
         creation = _prepare(
@@ -130,7 +131,6 @@ def created_since(context: PanelContext, form_key: str, newest_seen_id: int) -> 
 
 
 def _can_open_in_portal(context: PanelContext, caller: Caller) -> bool:
-    """Return whether the customer can open the new ticket in iTop's portal."""
     if caller.is_default or context.profile.ticket_class != PORTAL_CLASS:
         return False
     seconds = context.deadline.remaining()
@@ -233,7 +233,9 @@ def _accounts_of_authors(context: PanelContext, person: Person, transcript: Tran
     if context.itop.is_administrator is False or not transcript.emails:
         return {}
     signed_in_email = person.email if person.how == PersonMatch.How.ITOP else ""
-    emails = transcript.emails | ({signed_in_email} if signed_in_email else set())
+    emails = transcript.emails
+    if signed_in_email:
+        emails.add(signed_in_email)
     client, seconds = itop_client(context.itop), context.deadline.remaining()
     accounts = accounts_of(context.itop, client, emails, deadline=seconds)
     if signed_in_email:
@@ -254,7 +256,9 @@ def _with_customer(context: PanelContext, itop_values: Mapping[str, str]) -> dic
         return dict(itop_values)
     contact = context.request.contact
     name, email = contact.name[:MAX_NAME_LENGTH], contact.email
-    customer = f"{name} ({email})" if name and email else name or email or _("somebody")
+    customer = name or email or _("somebody")
+    if name and email:
+        customer = f"{name} ({email})"
     text = _("Written by %(customer)s. Not verified: iTop does not know this customer.")
     text %= {"customer": customer}
     description = itop_values.get(code, "")

@@ -69,13 +69,12 @@ class Transcript:
         return {entry.part.author.email for entry in self.entries if may_have_account(entry.part.author)}
 
     def count(self, log: str) -> int:
-        """Return how many messages are copied to the log."""
         return sum(entry.log == log for entry in self.entries)
 
     def parts_to_json(self) -> list[dict[str, Any]]:
         """Return the copied parts as `TicketCreation.parts` stores them.
 
-        From them the bridge knows that a webhook's part is in the ticket already.
+        By these, the bridge recognises a webhook's part that is in the ticket already.
         """
         return [
             {
@@ -138,19 +137,19 @@ def _items(
     may_set_author: bool,
     zone: dt.tzinfo,
 ) -> list[dict[str, Any]]:
-    """Return an item for each message. If the log cannot hold so many, the first items join the oldest messages."""
+    """Return an item for each message. If the log cannot hold so many, the first items contain several each."""
     joint_items: list[dict[str, Any]] = []
     max_items = _count_fitting([message.part for message in messages])
     if max_items < len(messages):
         single_count = max(max_items - JOINT_ENTRIES, 0)
         old_count = len(messages) - single_count
-        old_messages, messages = messages[:old_count], messages[old_count:]
-        # Ten slices whose lengths differ by one message at most.
+        # Slices of the oldest messages, whose lengths differ by one message at most.
         bounds = [old_count * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
         joint_items = [
-            _joint_item(old_messages[start:end], conversation_url, may_set_author=may_set_author, zone=zone)
+            _joint_item(messages[start:end], conversation_url, may_set_author=may_set_author, zone=zone)
             for start, end in itertools.pairwise(bounds)
         ]
+        messages = messages[old_count:]
     return joint_items + [
         log_item(
             part,
@@ -196,8 +195,9 @@ def _with_authors(
     """Yield each item with its author's name, or with None for a joint entry."""
     joint_count = _count_joint_items(items, authors)
     single_count = len(items) - joint_count
-    names: list[str | None] = [None] * joint_count + list(authors[len(authors) - single_count :])
-    return zip(items, names, strict=True)
+    # The single items are those of the newest parts.
+    single_authors = authors[len(authors) - single_count :]
+    return zip(items, [*[None] * joint_count, *single_authors], strict=True)
 
 
 def _count_joint_items(items: Sequence[Any], parts: Sequence[Any]) -> int:
@@ -224,7 +224,7 @@ def entry_of_each_part(
 
 
 def _count_fitting(parts: Sequence[Part]) -> int:
-    """Return how many entries fit in a log, if the newest of these parts get an entry each."""
+    """Return how many of these parts fit in a log with an entry each, counted from the newest."""
     index_bytes = 0
     for count, part in enumerate(reversed(parts)):
         index_bytes += ENTRY_INDEX_BYTES + len(shown_name(part.author).encode())

@@ -117,12 +117,16 @@ class LinkChanges:
     def from_json(cls, stored: Mapping[str, Any] | None) -> LinkChanges:
         if stored is None:
             return cls()
-        return cls(**{**stored, "adopt": tuple(ExtensionLink(**link) for link in stored["adopt"])})
+        adopt = tuple(ExtensionLink(**link) for link in stored["adopt"])
+        return cls(**{**stored, "adopt": adopt})
 
     def to_json(self) -> dict[str, Any] | None:
         """Return the changes as JSON values, or None if there are none."""
-        has_changes = self.adopt or self.gone or self.found_again or self.merged_away_at
-        return asdict(self) if has_changes else None
+        return asdict(self) if self.has_changes else None
+
+    @property
+    def has_changes(self) -> bool:
+        return bool(self.adopt or self.gone or self.found_again or self.merged_away_at)
 
     @property
     def adopted_ids(self) -> frozenset[int]:
@@ -133,7 +137,7 @@ class LinkChanges:
 def find_extension_links(
     context: PanelContext, found: Found, person: Person, linked_ids: Collection[int]
 ) -> list[ExtensionLink]:
-    """Return links to adopt: of the `found` tickets those that only the PHP extension has linked to this conversation.
+    """Return the links to adopt: those to `found` tickets that only the PHP extension has linked to this conversation.
 
     Omit tickets that a teammate has unlinked here, and tickets outside the scope.
     """
@@ -162,9 +166,9 @@ def find_extension_links(
 
 
 def find_merge_change(context: PanelContext) -> LinkChanges:
-    """Return the change that saves when this conversation was merged into another one.
+    """Return the change that stores at what time this conversation was merged into another one.
 
-    Return no change if it was not merged, if the merge is saved already, or if we have no row of the conversation.
+    Return no change if it was not merged, if that time is stored already, or if the conversation has no row.
     """
     merged_away_at = context.request.conversation.merged_away_at
     conversation = find_conversation(context) if merged_away_at else None
@@ -253,9 +257,9 @@ class _Beginning(NamedTuple):
 def _find_beginning(cached: CachedTickets, changes: LinkChanges, unlinked: UnlinkedEvents) -> _Beginning:
     """Return a beginning before the first message that the PHP extension did not get.
 
-    The extension gets no messages since Intercom sends its notifications to the bridge. The bridge did not know of the
-    link and skipped them (`unlinked`), so it has to write them now. In case the extension has written one of them too,
-    the writer first looks for the message in the ticket's log.
+    Intercom now sends its notifications to the bridge, so the extension gets no messages. The bridge has skipped these
+    messages (`unlinked`), because it did not know of the link, and has to write them now. In case the extension has
+    written one of them too, the writer first looks for the message in the ticket's log.
     """
     position = changes.since_part_at, changes.since_part_order
     received_since = cached.at - RECENT_EVENTS
@@ -264,6 +268,7 @@ def _find_beginning(cached: CachedTickets, changes: LinkChanges, unlinked: Unlin
             received_since = min(received_since, event.received_at)
             # A part without a readable date has no position.
             if part.created_at:
+                # One less, because only parts after the position are written.
                 position = min(position, (part.created_at, order_of(part.id) - 1))
     return _Beginning(received_since, *position)
 

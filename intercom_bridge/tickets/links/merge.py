@@ -91,10 +91,7 @@ def move_links_here(context: PanelContext, source_pk: int) -> list[Ticket]:
 
 
 def conversation_id_in(text: str) -> str:
-    """Return a conversation's ID from the ID itself or its URL, in which it is the last number of the path.
-
-    Return "" if there is none.
-    """
+    """Return the ID in a text that is a conversation's ID or URL, or "". It is the last number of the URL's path."""
     path = re.split("[?#]", text.strip(), maxsplit=1)[0]
     return next((segment for segment in reversed(path.split("/")) if _ID.fullmatch(segment)), "")
 

@@ -51,9 +51,9 @@ def add_note(
 
 
 def withdraw_note(conversation: Conversation, ticket: Ticket) -> bool:
-    """Delete the note about the last unlinking of the ticket, unless a worker posts it. Return whether it is deleted.
+    """Delete the note about the last unlinking of the ticket, unless the note is due. Return whether it was deleted.
 
-    A note that is due counts as posted, because it may be on its way to Intercom.
+    A note that is due is kept, because it may be on its way to Intercom.
     """
     removal = LinkRemoval.objects.filter(conversation=conversation, ticket=ticket).order_by("-pk").first()
     if removal is None or removal.note_id is None:
@@ -68,5 +68,4 @@ def withdraw_note(conversation: Conversation, ticket: Ticket) -> bool:
 
 
 def note_due_at(removal: LinkRemoval) -> dt.datetime:
-    """Return when the note about a removal is to be posted."""
     return removal.unlinked_at + dt.timedelta(seconds=UNDO_SECONDS)

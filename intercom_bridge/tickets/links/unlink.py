@@ -28,7 +28,7 @@ def count_unwritten(link: TicketLink) -> int:
 def unlink_ticket(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkRemoval | None:
     """Remove the link, and return the removal. A second click returns the first click's removal.
 
-    Return None if there is neither a link nor a removal that was not undone. Raise OutdatedScreenError.
+    Return None if there is neither a link to remove nor a removal to undo. Raise OutdatedScreenError.
     """
     link = find_link(context, ticket_class, ticket_id)
     if link is not None:
@@ -54,14 +54,14 @@ def remove_link(link: TicketLink, *, removed_by: str, is_moved: bool = False) ->
     """Replace the link by a LinkRemoval. Return None if another process has removed it. Call this in a transaction.
 
     Skip the messages and files that are not in the ticket yet, unless the link is moved to another conversation
-    (`is_moved`). A moved link's removal also changes no attributes in iTop, because the new link sets them.
+    (`is_moved`). The attributes in iTop are not changed for a moved link, because its new link sets them.
     """
     deleted_count, _by_model = TicketLink.objects.filter(pk=link.pk).delete()
     if not deleted_count:
         return None
     left_out = []
     if not is_moved:
-        # These include files of messages that are in the ticket already.
+        # Files are skipped even if their messages are in the ticket already.
         files = FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation)
         files.skip(ReasonCode.UNLINKED)
         deliveries = Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation)
@@ -78,7 +78,7 @@ def remove_link(link: TicketLink, *, removed_by: str, is_moved: bool = False) ->
 
 
 def undo_unlink(context: PanelContext, removal_id: int) -> LinkResult | None:
-    """Restore the link. Queue the messages that were skipped then, and those that have arrived since.
+    """Restore the link. Queue the messages that the unlinking skipped, and those that have arrived since.
 
     Return None if this conversation has no such removal, or if it was undone before and the ticket is unlinked again.
     Raise OutdatedScreenError.

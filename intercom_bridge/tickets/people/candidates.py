@@ -41,8 +41,8 @@ def search_people(context: PanelContext, text: str) -> Candidates:
 def suggest_people(context: PanelContext, candidate_ids: Iterable[int], *, exclude: int = 0) -> Candidates:
     """Return the persons with these ids. Without ids, return the persons with the contact's e-mail address or name.
 
-    `exclude` is the id of a person found by address or name who is not the contact, or 0. The result is cached for
-    twenty seconds.
+    `exclude`: the id of a person who is left out of a search by address or name, or 0. The result is cached for twenty
+    seconds.
     """
     contact, workspace = context.request.contact, context.workspace
     candidate_ids = sorted(set(candidate_ids))

@@ -36,8 +36,10 @@ class Evidence:
         stated_class = str(contact.custom_attributes.get("itop_contact_class") or "Person")
         stated_id = parse_id(contact.custom_attributes.get("itop_contact_id"))
         signed_id = _signed_id(contact, workspace)
-        external_id = contact.external_id.strip() if workspace.external_id_attribute and not signed_id else ""
-        if workspace.external_id_attribute == "id" and not parse_id(external_id):
+        external_id = contact.external_id.strip()
+        is_unusable = workspace.external_id_attribute == "id" and not parse_id(external_id)
+        # A signed id is in the contact's external id, which then has no other meaning.
+        if signed_id or not workspace.external_id_attribute or is_unusable:
             external_id = ""
         return cls(
             signed_id=signed_id,
@@ -88,6 +90,7 @@ class Evidence:
         ids_by_kind = [
             (How.ATTRIBUTES, {self.person_id} & ids_of_class),
             (How.EXTERNAL_ID, {person.id for person in people if self._has_external_id(person)}),
+            # The address without its tag counts only if nobody has the complete address.
             (How.EMAIL, _with_email(people, self.email) or _with_email(people, without_tag(self.email))),
         ]
         return [(how, ids) for how, ids in ids_by_kind if ids]

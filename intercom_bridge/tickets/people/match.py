@@ -57,7 +57,7 @@ def find_person(context: PanelContext) -> Person:
 def find_cached_person(context: PanelContext) -> Person:
     """Return the contact's Person from our tables, without asking iTop.
 
-    Raise CacheMissError if they do not contain the person, or not whether the person is in scope.
+    Raise CacheMissError if the tables do not say who the person is, or whether the person is in scope.
     """
     person = _usable_match(context, _stored_match(context))
     if person is None or not serves(context, person, cached_only=True):
@@ -132,10 +132,10 @@ def cached_match_answers(contact_id: str, workspace: Workspace) -> Q:
 def _match(context: PanelContext) -> Person:
     """Return the person that a teammate chose, or else the only person that all of the contact's data point to."""
     match = _stored_match(context)
-    person = _usable_match(context, match)
+    stored_person = _usable_match(context, match)
     fresh_since = timezone.now() - dt.timedelta(seconds=MATCH_CACHE_SECONDS)
-    if match is not None and person is not None and match.matched_at >= fresh_since:
-        return person
+    if match is not None and stored_person is not None and match.matched_at >= fresh_since:
+        return stored_person
     if match is not None and match.is_chosen and not match.merged_from:
         return _refresh_pick(context, match)
     evidence = Evidence.of(context.request.contact, context.workspace)
@@ -260,8 +260,7 @@ def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
 def _match_or_repeat_failure(context: PanelContext, evidence: Evidence) -> Person:
     """Return the person that the evidence identifies. Cache a failure, and raise it again while it is fresh.
 
-    Only failures are cached here; `_store_match` stores successes. The cache matters because many contacts are leads
-    whom iTop does not know.
+    Successes are stored by `_store_match`. Failures are cached because many contacts are leads whom iTop does not know.
     """
     contact_id, evidence_text = context.request.contact.id, str(evidence)
     question = match_question(context.workspace, contact_id)
@@ -366,5 +365,4 @@ def _columns(person: Person) -> dict[str, Any]:
 
 
 def _match_columns(context: PanelContext, person: Person, evidence: Evidence) -> dict[str, Any]:
-    """Return the columns of a new match."""
     return _columns(person) | {"itop": context.itop, "evidence": str(evidence), "picked_by": person.picked_by}
