@@ -157,10 +157,7 @@ def is_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: f
 
 
 def is_shown_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: float) -> bool:
-    """Return whether the log has an entry with the delivery's visible content, by any author and at any time.
-
-    The PHP extension may have written such an entry, under another author and date.
-    """
+    """Return whether an entry shows the delivery's content, by any author and date, such as the PHP extension's."""
     code = log_attribute(delivery)
     wanted = VisibleContent.of(str((delivery.item or {}).get("message", "")))
     entries = read_logs(client, ticket, [code], deadline=deadline)[code]
