@@ -71,10 +71,7 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
         )
 
     def requeue_unlinked(self, workspace: Workspace, conversation_id: str, since: dt.datetime) -> int:
-        """Queue the events again that were received after `since` and skipped because no ticket was linked.
-
-        Return how many there are.
-        """
+        """Queue again the events received since `since` that were skipped for lack of a link. Return how many."""
         return self.filter(
             workspace=workspace,
             conversation_id=conversation_id,

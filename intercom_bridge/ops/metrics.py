@@ -3,8 +3,8 @@
 If METRICS_TOKEN is set, prometheus_client runs in its multiprocess mode (settings/base.py sets
 PROMETHEUS_MULTIPROC_DIR): web processes and workers write their counts to files in METRICS_DIR, and the web process
 that gets Prometheus' request adds them up (https://prometheus.github.io/client_python/multiprocess/). The files of
-ended processes are kept. Without them a sum would become smaller. Prometheus would take this for a restart from zero,
-and count the rest of the sum as new events.
+ended processes are kept: if a sum became smaller, Prometheus would take this for a restart from zero, and count the
+rest of the sum as new events.
 
 The values of labels are codes and configured names. No label contains text from iTop or Intercom, or names a person or
 a ticket.

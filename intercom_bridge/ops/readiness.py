@@ -38,7 +38,7 @@ def oldest_due() -> dt.datetime | None:
 def stalled_since() -> dt.datetime | None:
     """Return since when work has been due, if no worker is alive.
 
-    Return None if a worker is alive, or if no work has been due for more than two minutes.
+    Return None if a worker is alive, or if all due work became due within the last two minutes.
     """
     if WorkerHeartbeat.objects.alive().exists():
         return None

@@ -122,7 +122,6 @@ def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: fl
     accounts = {}
     for email, ids in ids_by_email.items():
         user_id = ids[0] if len(ids) == 1 else 0
-        # 0 is cached, too: the address has no usable account.
         CachedAnswer.objects.store(itop, question_about(email), user_id)
         if user_id:
             accounts[email] = user_id

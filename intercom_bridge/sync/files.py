@@ -107,8 +107,8 @@ def copy_file(row: FileToItop) -> None:
         return
     _attempt(row, ATTEMPT_SECONDS)
     if itop.paused_until is not None:
-        # This file was the circuit breaker's probe, without success. If the stored time is unchanged, there was no
-        # failure either, because iTop was not asked: let another write be the probe now.
+        # This file was the circuit breaker's probe. If the stored time is unchanged, the probe neither succeeded nor
+        # failed, because iTop was not asked: let another write be the probe now.
         unused_probe = ItopInstance.objects.filter(pk=itop.pk, paused_until=itop.paused_until)
         unused_probe.update(paused_until=timezone.now())
 
@@ -369,7 +369,7 @@ def _completed(delivery: Delivery, part: Part, rows: Sequence[FileToItop]) -> Pa
         return part
     stored = part_to_json(whole)
     Delivery.objects.filter(pk=delivery.pk, cleaned_at=None).update(part=stored)
-    # Not `whole`: like every message that is rendered, the part has no addresses of attached files.
+    # `whole` also contains the addresses of attached files, which a message must not have when it is rendered.
     return part_from_json(stored)
 
 
@@ -391,10 +391,9 @@ def _shows_pictures(delivery: Delivery) -> bool:
 
 
 def _is_copied_or_will_be(row: FileToItop) -> bool:
-    is_too_large = row.size > row.conversation.workspace.max_file_bytes
-    return row.state == FileToItop.State.COPIED or (
-        row.state == FileToItop.State.WAITING and not is_too_large
-    )
+    if row.state == FileToItop.State.WAITING:
+        return row.size <= row.conversation.workspace.max_file_bytes
+    return row.state == FileToItop.State.COPIED
 
 
 def _links(part: Part, rows: Sequence[FileToItop]) -> FileLinks:

@@ -74,7 +74,7 @@ BATCH = 10
 def process_batch() -> int:
     """Claim and process a batch of due events. Return how many were due, including those that other workers claimed."""
     event_ids = _due_in_turn()
-    # A random time, by which the events that this worker has claimed differ from those of other workers.
+    # Random, so that the time identifies the events that this worker has claimed.
     until = timezone.now() + dt.timedelta(seconds=random.uniform(CLAIMED_SECONDS, CLAIMED_SECONDS + 1))  # noqa: S311
     # Claimed in one statement: on SQLite, each statement that writes waits for all other writers.
     if not WebhookEvent.objects.due().filter(pk__in=event_ids).update(due_at=until):
@@ -115,9 +115,9 @@ def process_unprocessed(events: WebhookEventQuerySet, limit: int | None = None) 
 
     If there are more than `limit`, process none and return False.
 
-    The ticket's writer calls this before it chooses the next message. Several workers process events at the same time:
-    otherwise the writer might write a later message while a worker still processes the event of an earlier one. If both
-    process the same event, its deliveries are created only once.
+    The ticket's writer calls this before it chooses the next message. Otherwise it might write a later message while
+    another worker still processes the event of an earlier one. If both process the same event, its deliveries are
+    created only once.
     """
     if limit is not None:
         events = events[: limit + 1]

@@ -28,7 +28,7 @@ FETCH_SECONDS = 10.0
 CLAIMED_SECONDS = 60.0
 # A conversation with a message within this time is compared regularly.
 ACTIVE = dt.timedelta(days=1)
-# A comparison is repeated after this time if parts may be the bridge's own posts, to which Intercom has not responded.
+# Some parts may be the bridge's own posts whose ids are not known yet. Then the comparison is repeated after this time.
 UNSURE_SECONDS = 60.0
 
 

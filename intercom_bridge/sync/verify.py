@@ -91,10 +91,11 @@ def check_log(ticket: Ticket) -> None:
         for delivery in written:
             concurrent = concurrent_by_key.get(delivery.idempotency_key, [])
             is_missing = delivery in missing
-            is_overwritten = is_missing and bool(concurrent)
             if is_missing and operations is None:
                 # Our account may not read change operations, but it may search by them.
                 is_overwritten = _is_overwritten(client, delivery, code)
+            else:
+                is_overwritten = is_missing and bool(concurrent)
             _save_result(
                 delivery, is_missing=is_missing, is_overwritten=is_overwritten, concurrent=concurrent
             )
@@ -156,10 +157,7 @@ def is_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: f
 
 
 def is_shown_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: float) -> bool:
-    """Return whether the log has an entry with the delivery's visible content, by any author and at any time.
-
-    The PHP extension may have written such an entry, under another author and date.
-    """
+    """Return whether an entry shows the delivery's content, by any author and date, such as the PHP extension's."""
     code = log_attribute(delivery)
     wanted = VisibleContent.of(str((delivery.item or {}).get("message", "")))
     entries = read_logs(client, ticket, [code], deadline=deadline)[code]
@@ -173,8 +171,8 @@ def missing_from(entries: Iterable[LogEntry], written: list[Delivery], zone: dt.
     """
     entries = list(entries)
     missing: set[Delivery] = set()
-    for zone_or_none in (zone, None):
-        matcher = LogMatcher(entries, zone_or_none)
+    for zone_of_dates in (zone, None):  # None: ignore dates
+        matcher = LogMatcher(entries, zone_of_dates)
         missing = {delivery for delivery in written if not matcher.take(delivery.item or {})}
         if len(missing) < len(written):
             break
@@ -190,9 +188,9 @@ class VisibleContent:
 
     @classmethod
     def of(cls, body: str) -> VisibleContent:
-        """Return the visible content of HTML: equal for the HTML that was sent to iTop and the HTML that iTop returns.
+        """Return the visible content of HTML. It is the same for what was sent to iTop and what iTop returns.
 
-        iTop removes some URLs, which are left out, and percent-encodes the others, so they are decoded.
+        Leave out the URLs that iTop removes. Decode the others, because iTop percent-encodes them.
         """
         texts: list[str] = []
         urls: list[str] = []
@@ -217,7 +215,8 @@ class LogMatcher:
         # author None, for items that have no author.
         self._unused: Counter[tuple[str | None, str, VisibleContent]] = Counter()
         for entry in entries:
-            content, date = VisibleContent.of(entry.message_html), entry.date if zone else ""
+            content = VisibleContent.of(entry.message_html)
+            date = entry.date if zone else ""
             author = str(entry.user_id) if entry.user_id else entry.user_login
             self._unused.update([(author, date, content), (None, date, content)])
 

@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 Outcome = Delivery.Outcome
 State = Delivery.State
 
-# A message is set to failed when iTop has failed this often on it, and each time worked otherwise.
+# A message is set to failed after iTop has failed this often on this message only.
 MAX_SOLO_FAILURES = 5
 SOLO_RETRY_SECONDS = 5.0
 # The time limit of the read that tests whether iTop works.
@@ -222,9 +222,10 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline, files: Messa
 
     Also render the ticket's next deliveries without files, to save queries. `files` is None if the message has none.
     """
-    batch = [delivery, *_next_without_files(delivery)]
+    following = _next_without_files(delivery)
+    batch = [delivery, *following]
     own_part, links = files or (part_from_json(delivery.part), NO_LINKS)
-    parts = [own_part, *(part_from_json(following.part) for following in batch[1:])]
+    parts = [own_part, *(part_from_json(other.part) for other in following)]
     account_ids = _account_ids(batch, parts, client, deadline)
     # Read after the look-up of the accounts, which may have found that the bridge's account is no Administrator.
     may_set_author = delivery.ticket.itop.is_administrator is not False
@@ -423,8 +424,8 @@ def _is_message_specific(delivery: Delivery, itop: ItopInstance, error: Exceptio
     last_success = ItopInstance.objects.values_list("last_success_at", flat=True).get(pk=itop.pk)
     if last_success is not None:
         still_failing = still_failing.filter(last_failed_at__gt=last_success)
-    succeeded_later = others.in_itop()
-    if still_failing.exists() or succeeded_later.exists():
+    # A message that failed lately and is in iTop now shows that the failure was not the message's own.
+    if still_failing.exists() or others.in_itop().exists():
         return False
     return _is_readable(delivery)
 
@@ -457,8 +458,8 @@ def _save_response(delivery: Delivery) -> None:
 def _save(delivery: Delivery) -> None:
     """Save the result of an attempt, and queue a note if the delivery failed. Must run in a transaction.
 
-    The stored delivery may have changed during the attempt. If it was skipped, a postponed delivery stays skipped,
-    but keeps its next due time. If its content was erased, only a successful write is saved.
+    The stored delivery may have changed during the attempt. If it was skipped, a postponed delivery stays skipped:
+    save neither its state nor its reason. If its content was erased, only a successful write is saved.
     """
     values = {name: getattr(delivery, name) for name in ATTEMPT_FIELDS}
     stored = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)

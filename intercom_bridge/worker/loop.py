@@ -37,7 +37,7 @@ POLL_SECONDS = 1.0
 QUERY_PAUSE = 3
 # The time between two looks into Huey's queue.
 LISTEN_SECONDS = 0.1
-# The same while the queue is unreachable.
+# The time between two looks into Huey's queue while it is unreachable.
 AWAY_SECONDS = 1.0
 CLEAN_UP_AT = dt.time(3, 17)
 
@@ -125,7 +125,7 @@ class WorkerLoop:
             log.warning("worker.left_unfinished", rows=len(self._running))
 
     def _dispatch(self) -> None:
-        """Query for due rows and hand them to free threads. Another queue is the first one each time."""
+        """Query for due rows and hand them to free threads. Each call begins with another queue."""
         close_old_connections()
         query_everything, self._query_everything = self._query_everything, False
         self._order.append(self._order.pop(0))
@@ -187,7 +187,7 @@ class WorkerLoop:
                 of_workspace[workspace] += 1
                 of_customer[customer] += 1
                 self._jobs.put(key)
-        # Without the rows that are in progress or left alone: a later query finds them again if they are still due.
+        # Rows that are in progress or left alone are dropped. A later query finds them again if they are still due.
         self._backlog[queue] = remaining
 
     def _work(self) -> None:

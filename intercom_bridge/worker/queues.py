@@ -108,7 +108,8 @@ def run_row(queue: Queue, pk: int) -> float:
         seconds = queue.handle(row)
         if seconds is None:
             seconds = STILL_DUE_SECONDS
-        return seconds if seconds and queue.due().filter(pk=pk).exists() else 0.0
+        is_still_due = bool(seconds) and queue.due().filter(pk=pk).exists()
+        return seconds if is_still_due else 0.0
     except OperationalError as error:
         log.warning("worker.database_failed", queue=queue.name, row=pk, error=type(error).__name__)
         return STILL_DUE_SECONDS

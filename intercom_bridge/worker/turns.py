@@ -8,7 +8,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
-# If more rows, customers and workspaces have had a turn, those whose turn was longest ago are forgotten.
+# How many rows, customers and workspaces are remembered. Those whose turn was longest ago are forgotten first.
 MAX_REMEMBERED = 10_000
 
 
@@ -22,7 +22,9 @@ class Row(NamedTuple):
     @property
     def party(self) -> Hashable:
         """Who takes turns within the workspace: the customer, or if that is unknown the row itself."""
-        return (self.workspace, self.pk if self.customer is None else ("customer", self.customer))
+        if self.customer is None:
+            return (self.workspace, self.pk)
+        return (self.workspace, ("customer", self.customer))
 
 
 class Turns:
