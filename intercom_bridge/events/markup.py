@@ -158,7 +158,8 @@ class _IntercomRenderer(HtmlRenderer):
         url = strip_punctuation(match[0])
         if not self._itop.is_console_page(url):
             return match[0]
-        return f"[{_('Internal link')}]" + match[0].removeprefix(url)
+        label = _("Internal link")
+        return f"[{label}]{match[0].removeprefix(url)}"
 
     def _object_link(self, class_name: str, object_id: str, label: str) -> str:
         """Return a link to an object in iTop as HTML, or only its label if there must be no link.

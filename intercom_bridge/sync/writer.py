@@ -364,7 +364,6 @@ def _set_written(delivery: Delivery, code: str, detail: str = "") -> None:
     delivery.log_attempt(Outcome.WRITTEN, code, detail)
     delivery.written_at = timezone.now()
     delivery.attempts += 1
-    count_delivery(delivery)
     log.info("delivery.written", delivery=delivery.pk, log=delivery.log)
 
 
@@ -373,7 +372,6 @@ def _set_failed(delivery: Delivery, code: str, detail: str) -> None:
     delivery.set_reason(code, detail)
     delivery.attempts += 1
     delivery.last_failed_at = timezone.now()
-    count_delivery(delivery)
     log.error("delivery.failed", delivery=delivery.pk, code=code)
 
 
@@ -456,22 +454,23 @@ def _save_response(delivery: Delivery) -> None:
 
 
 def _save(delivery: Delivery) -> None:
-    """Save the result of an attempt, and queue a note if the delivery failed. Must run in a transaction.
+    """Save and count the result of an attempt, and queue a note if the delivery failed. Must run in a transaction.
 
-    The stored delivery may have changed during the attempt. If it was skipped, a postponed delivery stays skipped:
-    save neither its state nor its reason. If its content was erased, only a successful write is saved.
+    The stored delivery may have changed during the attempt. If it was skipped, a delivery that was not written stays
+    skipped: save neither its state nor its reason. If its content was erased, save only that it was written.
     """
     values = {name: getattr(delivery, name) for name in ATTEMPT_FIELDS}
+    is_written = delivery.state in (State.WRITTEN, State.RESTORED)
     stored = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)
-    if delivery.state != State.WAITING:
-        is_saved = stored.update(**values)
-    else:
-        is_saved = stored.waiting().update(**values)
-        if not is_saved:
-            for name in ("state", "reason_code", "reason_detail"):
-                del values[name]
-            is_saved = stored.update(**values)
+    replaceable = stored if is_written else stored.waiting()
+    is_saved = bool(replaceable.update(**values))
+    if is_written and not is_saved:
+        Delivery.objects.filter(pk=delivery.pk).update(state=delivery.state, written_at=delivery.written_at)
+    elif not is_saved:
+        for name in ("state", "reason_code", "reason_detail"):
+            del values[name]
+        stored.update(**values)
+    if is_written or (is_saved and delivery.state == State.FAILED):
+        count_delivery(delivery)
     if is_saved and delivery.state == State.FAILED:
         note_failed_delivery(delivery)
-    if not is_saved and delivery.state in (State.WRITTEN, State.RESTORED):
-        Delivery.objects.filter(pk=delivery.pk).update(state=delivery.state, written_at=delivery.written_at)

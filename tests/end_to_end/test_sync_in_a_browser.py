@@ -27,7 +27,7 @@ DATE = re.compile(r"\b\d{1,2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) 
 def test_the_sync_status_shows_the_number_of_messages_and_the_last_date(inbox: Inbox) -> None:
     inbox.open("Alice Martin").link("R-000008")
     inbox.say("The first of these").say("The second of these", "Reply").reload()
-    inbox.click(words.SYNC).sees(re.compile("2 of 2 messages in R-000008"))
+    inbox.click(words.SYNC).sees(re.compile("2 of 2 messages copied to R-000008"))
     assert DATE.search(inbox.text)
 
 
@@ -41,7 +41,7 @@ def test_messages_during_a_pause_are_left_out_and_can_be_written_later(inbox: In
     inbox.click(words.RESUME)
     assert not any("second" in message for message in messages(itop, 8))
     inbox.click(words.WRITE_THEM).work()
-    inbox.reload().click(words.SYNC).sees(re.compile("3 of 3 messages in R-000008"))
+    inbox.reload().click(words.SYNC).sees(re.compile("3 of 3 messages copied to R-000008"))
     assert ["second" in messages(itop, 8)[-2], "third" in messages(itop, 8)[-1]] == [True, True]
 
 
@@ -68,7 +68,7 @@ def test_a_failed_message_is_shown_with_its_reason_and_retried_with_one_click(
     inbox.click(words.TRY_AGAIN).work()
     assert messages(itop, 8)[before:] == ["<p>Not now</p>", "<p>Nor this</p>"]
     inbox.go_home()
-    inbox.reload().click(words.SYNC).sees(re.compile("2 of 2 messages in R-000008"))
+    inbox.reload().click(words.SYNC).sees(re.compile("2 of 2 messages copied to R-000008"))
     assert not inbox.offers(words.TRY_AGAIN)
 
 

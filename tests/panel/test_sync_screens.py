@@ -253,7 +253,7 @@ def test_the_number_of_written_messages_and_the_last_date_are_on_the_sync_page_o
     say(client, *range(50, 64))
     work()
     assert "14 of 14 messages" not in linked.open().text
-    assert "14 of 14 messages in R-000008, last on 21 Jan 2026 17:10" in linked.click("Sync on").text
+    assert "14 of 14 messages copied to R-000008, last on 21 Jan 2026 17:10" in linked.click("Sync on").text
 
 
 def test_waiting_and_failed_messages_are_part_of_the_total(
@@ -267,7 +267,7 @@ def test_waiting_and_failed_messages_are_part_of_the_total(
     work()
     itop.faults.away = False
     linked.open()
-    assert "2 of 5 messages in R-000008" in linked.click("Sync status").text
+    assert "2 of 5 messages copied to R-000008" in linked.click("Sync status").text
     assert "1 waiting, 2 could not be copied" in linked.text
 
 
@@ -275,7 +275,7 @@ def test_skipped_messages_are_not_part_of_the_total(client: Client, linked: Team
     say(client, 49)
     work()
     left_out(client, linked, work, 3)
-    assert "1 of 1 message in R-000008" in linked.click("Sync on").text
+    assert "1 of 1 message copied to R-000008" in linked.click("Sync on").text
     assert "3 messages were left out" in linked.text
 
 
@@ -287,8 +287,8 @@ def test_the_sync_page_has_one_line_per_ticket(client: Client, linked: Teammate,
     work()
     failed_in("R-000006")
     linked.open().click("Sync status")
-    assert "3 of 3 messages in R-000008, last on" in linked.text
-    assert "3 of 4 messages in R-000006, last on" in linked.text
+    assert "3 of 3 messages copied to R-000008, last on" in linked.text
+    assert "3 of 4 messages copied to R-000006, last on" in linked.text
 
 
 def test_a_ticket_without_messages_is_reported(linked: Teammate) -> None:
@@ -352,7 +352,7 @@ def test_the_sync_page_displays_details_and_offers_all_actions(
         "R-000008**: 1 message could not be copied. The ticket's log is full",
         "1 message could not be copied. iTop rejected the request. (an earlier reason)",
         "3 messages were left out while sync was paused",
-        "1 of 3 messages in R-000008, last on",
+        "1 of 3 messages copied to R-000008, last on",
         "2 could not be copied",
     ):
         assert text in linked.text
@@ -373,7 +373,7 @@ def test_the_sync_page_explains_waiting_messages(
     assert "1 message waiting" in linked.text
     TicketLink.objects.get().ticket.itop.refresh_from_db()
     linked.click("Sync on")
-    assert "0 of 1 message in R-000008, 1 waiting" in linked.text
+    assert "0 of 1 message copied to R-000008, 1 waiting" in linked.text
     assert "iTop has a problem, so messages wait" in linked.text or "Last attempt:" in linked.text
 
 
@@ -387,11 +387,11 @@ def test_messages_that_no_worker_has_processed_are_waiting(
     linked.open()
     assert "2 messages waiting" in linked.text
     linked.click("Sync on")
-    assert "0 of 2 messages in R-000008, 2 waiting" in linked.text
+    assert "0 of 2 messages copied to R-000008, 2 waiting" in linked.text
     work()
     assert "waiting" not in linked.open().text
     linked.click("Sync on")
-    assert "2 of 2 messages in R-000008" in linked.text
+    assert "2 of 2 messages copied to R-000008" in linked.text
 
 
 def test_messages_that_arrive_during_a_pause_are_not_waiting(

@@ -82,6 +82,24 @@ def test_a_timed_out_request_that_runs_later_writes_once(
     assert entries(itop, ticket)[before:] == ["<p>late</p>"]
 
 
+def test_a_message_that_is_skipped_during_its_failing_attempt_stays_skipped(
+    client: Client, ticket: Ticket, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_entry = writer.log_item
+
+    def skip_meanwhile(*args: Any, **options: Any) -> Any:
+        Delivery.objects.update(state=Delivery.State.SKIPPED, reason_code="unlinked")
+        return create_entry(*args, **options)
+
+    monkeypatch.setattr(writer, "log_item", skip_meanwhile)
+    itop.store.remove("UserRequest", ticket.object_id)
+    notify(client, part(37358198350, "<p>skipped</p>"))
+    work()
+    delivery = Delivery.objects.get()
+    assert (delivery.state, delivery.reason_code, delivery.attempts) == ("skipped", "unlinked", 1)
+    assert not OutgoingMessage.objects.exists()
+
+
 @pytest.fixture
 def tracked(client: Client, ticket: Ticket, work: Work) -> Ticket:
     """Return a ticket of an iTop that records changes, so that only the idempotency key protects its writes."""

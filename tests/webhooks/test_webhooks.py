@@ -379,7 +379,7 @@ def test_a_message_for_several_tickets_is_counted_once(client: Client, linked: T
     linked.link("R-000006")
     notify(client, part(37358198350, "<p>both</p>"))
     work()
-    assert linked.open().click("Sync on").text.count("1 of 1 message in R-") == 2
+    assert linked.open().click("Sync on").text.count("1 of 1 message copied to R-") == 2
 
 
 def test_a_flood_in_one_conversation_delays_no_other(client: Client, linked: Teammate) -> None:

@@ -275,8 +275,8 @@ def _ticket_text(ticket: TicketSync) -> str:
     if not ticket.total and not ticket.files.total:
         return _("No message for %(ticket)s yet") % {"ticket": ref}
     text = ngettext(
-        "%(written)d of %(total)d message in %(ticket)s",
-        "%(written)d of %(total)d messages in %(ticket)s",
+        "%(written)d of %(total)d message copied to %(ticket)s",
+        "%(written)d of %(total)d messages copied to %(ticket)s",
         ticket.total,
     )
     facts = [text % {"written": ticket.written, "total": ticket.total, "ticket": ref}]
