@@ -507,9 +507,9 @@ def _finish(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
         # its content, because it may reach the customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()
     if code == ReasonCode.CONVERSATION_MERGED:
-        # A teammate may have moved links while this message was being posted. Report its events where the links are.
-        tickets = [event.ticket_id for event in _events_of(message)]
-        for link in links_moved_from(conversation).filter(ticket__in=tickets):
+        # A teammate may have moved links while this message was being posted. Report its events and files where the
+        # links are. The events of the files may be there already.
+        for link in links_moved_from(conversation):
             report_after_merge(conversation, link)
     # Notifications wait while it is unknown whether they report this message or a teammate's.
     WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)
