@@ -176,13 +176,14 @@ class _Attempt:
             _finish(message, OutgoingMessage.State.FAILED, code)
             return False
         author_id = message.admin_id or self._author_id()
+        uploads = self._read_files() if self._files else []
         if message.reopens:
+            # This adds a sentence at the end of the text, so the files are named before.
             self._decide_reopening()
             if not message.reopens and message.once_key.startswith(REOPENING):
                 # The note would only explain the reopening, which does not take place.
                 message.delete()
                 return False
-        uploads = self._read_files() if self._files else []
         part, author_id = self._reply(author_id, uploads)
         self._store_part(part, author_id)
         return True
