@@ -418,10 +418,11 @@ def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
     is_event = Q(message=message)
     event_pk = message.once_key.removeprefix(REOPENING)
     if message.once_key.startswith(REOPENING) and event_pk.isdecimal():
-        is_event |= Q(pk=int(event_pk))
+        is_event |= Q(pk=int(event_pk), conversation=message.conversation)
     if is_about_files(message) and not message.admin_name:
+        # After a merge, the events may be those of the other conversation.
         is_event |= Q(files__message=message)
-    events = TicketEvent.objects.filter(is_event, conversation=message.conversation)
+    events = TicketEvent.objects.filter(is_event)
     return list(events.order_by("pk").distinct())
 
 

@@ -157,6 +157,20 @@ def test_the_rest_of_the_files_of_a_posted_reply_is_a_reply_in_the_target(
     ]
 
 
+def test_the_rest_of_the_files_is_not_posted_after_the_sync_was_paused(
+    link: TicketLink, fake: FakeIntercom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(message_files, "MAX_FILES", 1)
+    content = PICTURE + PICTURE.replace("iVBORw0KGgo=", "iVBORw0KGgoA")
+    save_in_itop(link, ["public_entry"], content=content, files="with_reply")
+    poster.post(OutgoingMessage.objects.get())
+    move_link(link)
+    TicketLink.objects.update(sync_on=False)
+    post_all()
+    assert posted_in_target(fake) == []
+    assert OutgoingMessage.objects.latest("pk").reason_code == "sync_paused"
+
+
 @CHANGES
 def test_pictures_are_not_posted_again_if_the_target_has_their_entry(
     link: TicketLink, fake: FakeIntercom, kinds: list[str]
