@@ -32,6 +32,8 @@ FILE_KEY_PREFIX = "file:"
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
 # The most digests that are stored for a log. iTop keeps about 300 entries. The rest is for entries that were replaced.
 MAX_DIGESTS = 600
+# Stands between the digests of a log's entries and those of entries that were replaced. No digest is empty.
+END_OF_LOG = ""
 
 
 def attribute_codes(profile: TicketProfile, *, private: bool) -> dict[str, str]:
@@ -92,7 +94,7 @@ class NewEntry:
     log: "public_log" or "private_log".
     code: the log's attribute in iTop's data model.
     index: the entry's position in the log.
-    replaces: whether the snapshot has another entry at this position.
+    replaces: whether the log had another entry at this position when the snapshot was stored.
     """
 
     log: str
@@ -168,14 +170,18 @@ def _new_entries(
 ) -> tuple[list[NewEntry], list[str]]:
     """Return the entries that are new, and the digests to store. `stored` are the digests of the last comparison.
 
+    They are the digests of the log's entries by index and, after END_OF_LOG, those of entries that were replaced.
+
     An entry is not new if its position, time and author are unchanged, because iTop may render its text differently
     later. Nor is it new if its digest is stored for another position, because somebody may have replaced the log.
     """
     digests = [digest(entry) for entry in entries]
-    unmatched = Counter(stored)
+    end = stored.index(END_OF_LOG) if END_OF_LOG in stored else len(stored)
+    of_log, of_replaced = stored[:end], stored[end + 1 :]
+    unmatched = Counter([*of_log, *of_replaced])
     candidates: list[NewEntry] = []
     for index, (entry, entry_digest) in enumerate(zip(entries, digests, strict=True)):
-        old_digest = stored[index] if index < len(stored) else ""
+        old_digest = of_log[index] if index < len(of_log) else ""
         if _hash_of_time_and_author(old_digest) == _hash_of_time_and_author(entry_digest):
             unmatched[old_digest] -= 1
         else:
@@ -187,7 +193,8 @@ def _new_entries(
         else:
             new.append(candidate)
     # The digests of replaced entries are stored, too, because these entries may come back.
-    return new, [*digests, *unmatched.elements()][:MAX_DIGESTS]
+    replaced = list(unmatched.elements())
+    return new, [*digests, *([END_OF_LOG, *replaced] if replaced else [])][:MAX_DIGESTS]
 
 
 def _hash_of_time_and_author(entry_digest: str) -> str:

@@ -40,6 +40,9 @@ MAX_LENGTH: Final = 20_000
 MAX_READ: Final = 100_000
 """The most characters of iTop's HTML that are converted."""
 
+MAX_DECODINGS: Final = 3
+"""The most times that an address is decoded. It may be a parameter of an address that is a parameter itself."""
+
 PEOPLE: Final = ("Person", "Contact", "User", "UserLocal", "UserLDAP", "UserExternal")
 """Classes of iTop whose objects have people's names."""
 
@@ -186,13 +189,13 @@ class _IntercomRenderer(HtmlRenderer):
                 # iTop 3.3 writes "@name" here, so the id is only in the address.
                 object_id = _query_value(url, "id")
             return self._object_link(node.attributes.get("data-object-class", ""), object_id, label)
-        if not url or _is_image_of_itop(url) or (self._for_customer and self._itop.is_console_page(url)):
+        if not url or _has_image_url(url) or (self._for_customer and self._itop.is_console_page(url)):
             return escape(label)
         return f'<a href="{html.escape(url)}">{escape(label)}</a>'
 
     def _media(self, node: Element) -> str:
         name = " ".join(node.attributes.get("alt", "").split())
-        if _is_image_of_itop(name):
+        if _has_image_url(name):
             name = ""
         return escape(media_label(node.tag, cut(name, 200)))
 
@@ -257,10 +260,10 @@ def _quoted(block: str) -> str:
 
 def _without_image_urls(text: str) -> str:
     """Return the text with “[Picture]” instead of each word that contains the address of an image in iTop."""
-    if _IMAGE_OF_ITOP not in unquote(text).casefold():
+    if not _has_image_url(text):
         return text
     picture = f"[{_('Picture')}]"
-    return _WORD.sub(lambda word: picture if _is_image_of_itop(word[0]) else word[0], text)
+    return _WORD.sub(lambda word: picture if _has_image_url(word[0]) else word[0], text)
 
 
 def _query_value(url: str, name: str) -> str:
@@ -271,6 +274,11 @@ def _query_value(url: str, name: str) -> str:
         return ""
 
 
-def _is_image_of_itop(url: str) -> bool:
-    # Decode twice: the address may be an encoded parameter of another address.
-    return _IMAGE_OF_ITOP in unquote(unquote(url)).casefold()
+def _has_image_url(text: str) -> bool:
+    """Return whether the text contains the address of an image in iTop, which may be encoded several times."""
+    for _decoding in range(MAX_DECODINGS):
+        decoded = unquote(text)
+        if decoded == text:
+            break
+        text = decoded
+    return _IMAGE_OF_ITOP in text.casefold()

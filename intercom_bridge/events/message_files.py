@@ -15,8 +15,6 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone, translation
-from django.utils.html import format_html
-from django.utils.translation import gettext as _
 
 from intercom_bridge.files.from_itop import FileNotPostedError, FileReader, name_in_history
 from intercom_bridge.intercom.client import MAX_FILES, ReplyFile
@@ -27,7 +25,7 @@ from intercom_bridge.models.reason import ReasonCode
 from itop_client import ItopError
 
 from .files import FILES
-from .note import file_lines, ticket_link
+from .note import file_lines, more_files_body
 
 log = structlog.get_logger(__name__)
 
@@ -159,16 +157,12 @@ class MessageFiles:
                 message.body += file_lines(to_name, for_customer=not message.is_note)
             message.save(update_fields=["body"])
         if rest:
-            ticket = rest[0].event.ticket
-            shown = ticket_link(ticket) if message.is_note else ticket.ref
-            with translation.override(message.conversation.workspace.language):
-                text = format_html(_("More files of ticket {ticket}:"), ticket=shown)
             further = OutgoingMessage.objects.create(
                 conversation=message.conversation,
                 admin_id=message.admin_id,
                 admin_name=message.admin_name,
                 is_note=message.is_note,
                 once_key=f"{FILES}{rest[0].pk}",
-                body=format_html("<p>{}</p>", text),
+                body=more_files_body(rest[0].event.ticket, message.conversation, is_note=message.is_note),
             )
             FileToIntercom.objects.filter(pk__in=[row.pk for row in rest]).update(message=further)

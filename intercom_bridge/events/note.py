@@ -146,6 +146,13 @@ def file_lines(files: Sequence[FileToIntercom], *, for_customer: bool) -> str:
     )
 
 
+def more_files_body(ticket: Ticket, conversation: Conversation, *, is_note: bool) -> str:
+    """Return the text of a message that contains only files whose events another message reports, as HTML."""
+    with translation.override(conversation.workspace.language):
+        text = _("More files of ticket {ticket}:")
+    return format_html(f"<p>{text}</p>", ticket=ticket_link(ticket) if is_note else ticket.ref)
+
+
 def _names_of_files(files: Iterable[FileToIntercom], *, for_customer: bool) -> SafeString:
     """Return one line of HTML for each file: its name, and its size or the reason why it is not sent."""
     lines = []

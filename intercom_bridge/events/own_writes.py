@@ -6,6 +6,7 @@ The keys of other bridges count, too, so that two bridges on one iTop do not rep
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from intercom_bridge.models import Delivery, ItopInstance, Ticket
 from intercom_bridge.sync.verify import LogMatcher, local_date
 from itop_client import Client, ItopPermissionError, ItopRejectedError, ids, quote
 
-from .compare import NewEntry
+from .compare import DATE_FORMAT, NewEntry, local_time
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,9 @@ KEY_PATTERNS = ("Intercom message %", "Intercom first message %", "Intercom reda
 # Positions in logs that one query asks about, for any number of tickets. A query with many more nested conditions could
 # exceed iTop's stack.
 MAX_POSITIONS = 20
+# An entry that a bridge writes has the time of the message in Intercom, so its date may be later than its operation's:
+# clocks differ, and both are local times.
+MAX_ENTRY_AHEAD = dt.timedelta(days=1)
 
 Entries = dict[Ticket, list[NewEntry]]
 TicketEntry = tuple[Ticket, NewEntry]
@@ -122,7 +126,8 @@ def _tickets_with_operation(
 ) -> set[int]:
     """Return the ids of the tickets where one of these entries has an operation in iTop's history.
 
-    Only operations with a bridge's idempotency key count or, if not `has_key`, only those without one.
+    Only operations with a bridge's idempotency key count or, if not `has_key`, only those without one. An
+    operation that is much older than all these entries does not count: it wrote an entry that was replaced since.
     """
     if not ticket_entries:
         return set()
@@ -141,4 +146,8 @@ def _tickets_with_operation(
         f"SELECT {ticket_class} AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
         f" WHERE o.objclass = {quote(ticket_class)} AND ({is_wanted}) AND ({is_entry})"
     )
+    dates = [local_time(new.entry.date, dt.UTC) for _ticket, new in ticket_entries]
+    known_dates = [date for date in dates if date]
+    if known_dates:
+        query += f" AND o.date >= {quote(f'{min(known_dates) - MAX_ENTRY_AHEAD:{DATE_FORMAT}}')}"
     return {ticket.id for ticket in client.get(ticket_class, query, fields=("id",))}

@@ -176,13 +176,14 @@ class _Attempt:
             _finish(message, OutgoingMessage.State.FAILED, code)
             return False
         author_id = message.admin_id or self._author_id()
+        uploads = self._read_files() if self._files else []
         if message.reopens:
+            # This adds a sentence at the end of the text, so the files are named before.
             self._decide_reopening()
             if not message.reopens and message.once_key.startswith(REOPENING):
                 # The note would only explain the reopening, which does not take place.
                 message.delete()
                 return False
-        uploads = self._read_files() if self._files else []
         part, author_id = self._reply(author_id, uploads)
         self._store_part(part, author_id)
         return True
@@ -417,10 +418,11 @@ def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
     is_event = Q(message=message)
     event_pk = message.once_key.removeprefix(REOPENING)
     if message.once_key.startswith(REOPENING) and event_pk.isdecimal():
-        is_event |= Q(pk=int(event_pk))
+        is_event |= Q(pk=int(event_pk), conversation=message.conversation)
     if is_about_files(message) and not message.admin_name:
+        # After a merge, the events may be those of the other conversation.
         is_event |= Q(files__message=message)
-    events = TicketEvent.objects.filter(is_event, conversation=message.conversation)
+    events = TicketEvent.objects.filter(is_event)
     return list(events.order_by("pk").distinct())
 
 
@@ -507,9 +509,9 @@ def _finish(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
         # its content, because it may reach the customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()
     if code == ReasonCode.CONVERSATION_MERGED:
-        # A teammate may have moved links while this message was being posted. Report its events where the links are.
-        tickets = [event.ticket_id for event in _events_of(message)]
-        for link in links_moved_from(conversation).filter(ticket__in=tickets):
+        # A teammate may have moved links while this message was being posted. Report its events and files where the
+        # links are. The events of the files may be there already.
+        for link in links_moved_from(conversation):
             report_after_merge(conversation, link)
     # Notifications wait while it is unknown whether they report this message or a teammate's.
     WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)

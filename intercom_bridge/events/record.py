@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone, translation
 
 from intercom_bridge.datamodel.lookup import ticket_class_of, value_label
@@ -31,6 +31,7 @@ from intercom_bridge.sync.verify import VisibleContent
 
 from .compare import Change
 from .files import FILES, add_file_rows, assign_files
+from .note import more_files_body
 from .rules import plan
 
 log = structlog.get_logger(__name__)
@@ -131,31 +132,40 @@ def _connect_files_to_entries(
 
 
 def report_after_merge(source: Conversation, link: TicketLink) -> None:
-    """Report in the link's conversation the changes of its ticket that were not reported in `source`.
+    """Report in the link's conversation the changes and files of its ticket that were not posted in `source`.
 
     The conversation `source` was merged into the link's conversation, so nothing more is posted in it.
     """
     conversation = link.conversation
-    merged = ReasonCode.CONVERSATION_MERGED
+    failed, merged = OutgoingMessage.State.FAILED, ReasonCode.CONVERSATION_MERGED
     with transaction.atomic():
         # A message that was attempted may already be in Intercom, so only others are withdrawn.
+        is_about_ticket = Q(events__ticket=link.ticket) | Q(files__event__ticket=link.ticket)
         unattempted = OutgoingMessage.objects.waiting().filter(
-            attempts=0, events__ticket=link.ticket, conversation=source
+            is_about_ticket, attempts=0, conversation=source, admin_name=""
         )
         unattempted_pks = list(unattempted.values_list("pk", flat=True))
-        OutgoingMessage.objects.filter(pk__in=unattempted_pks, attempts=0).update(
-            state=OutgoingMessage.State.FAILED, reason_code=merged
+        OutgoingMessage.objects.filter(pk__in=unattempted_pks, attempts=0).erase_content(
+            state=failed, reason_code=merged
         )
         already_recorded = TicketEvent.objects.filter(ticket=link.ticket, conversation=conversation)
+        recorded_keys = list(already_recorded.values_list("key", flat=True))
         has_no_message = Q(message=None, reason_code=merged)
-        has_failed_message = Q(message__state=OutgoingMessage.State.FAILED, message__reason_code=merged)
+        has_failed_message = Q(message__state=failed, message__reason_code=merged)
         unreported = TicketEvent.objects.filter(
             has_no_message | has_failed_message, ticket=link.ticket, conversation=source
-        ).exclude(key__in=already_recorded.values("key"))
+        ).exclude(key__in=recorded_keys)
         events = list(unreported.select_related("ticket__itop").order_by("pk"))
-        _move_file_notes(source, link, already_recorded)
-        # `_store_messages` assigns the files of these messages again.
-        FileToIntercom.objects.filter(event__in=events, message=F("event__message")).update(
+        unposted_files = FileToIntercom.objects.filter(
+            event__ticket=link.ticket,
+            message__conversation=source,
+            message__state=failed,
+            message__reason_code=merged,
+            message__admin_name="",  # no teammate sent it
+            cleaned_at=None,
+        ).exclude(event__conversation=source, event__key__in=recorded_keys)
+        files = list(unposted_files.select_related("message").order_by("event", "position"))
+        FileToIntercom.objects.filter(pk__in=[file.pk for file in files]).update(
             message=None, state=FileToIntercom.State.WAITING
         )
         reason = _why_not_reported(link)
@@ -165,29 +175,23 @@ def report_after_merge(source: Conversation, link: TicketLink) -> None:
             event.save()
         if not reason:
             _store_messages(events, conversation, rules_of(conversation.workspace))
+            # Another message has reported the events of the other files, or reports them now.
+            event_pks = {event.pk for event in events}
+            _store_file_messages([file for file in files if file.event_id not in event_pks], link)
 
 
-def _move_file_notes(source: Conversation, link: TicketLink, already_recorded: QuerySet[TicketEvent]) -> None:
-    """Move the notes that contain only files, and that were not posted in `source`, to the link's conversation.
-
-    A note stays if it has a file of an event that the link's conversation has, too (`already_recorded`).
-    """
-    recorded_files = FileToIntercom.objects.filter(event__key__in=already_recorded.values("key"))
-    is_unattempted = Q(state=OutgoingMessage.State.WAITING, attempts=0)
-    has_failed = Q(state=OutgoingMessage.State.FAILED, reason_code=ReasonCode.CONVERSATION_MERGED)
-    is_unposted = is_unattempted | has_failed
-    notes = OutgoingMessage.objects.filter(
-        is_unposted,
-        conversation=source,
-        once_key__startswith=FILES,
-        admin_name="",  # no teammate sent it
-        cleaned_at=None,
-        files__event__ticket=link.ticket,
-    ).exclude(files__in=recorded_files)
-    to_move = OutgoingMessage.objects.filter(is_unposted, pk__in=list(notes.values_list("pk", flat=True)))
-    to_move.waiting().update(conversation=link.conversation, due_at=timezone.now())
-    # No attempt counts, because none was made in this conversation.
-    to_move.retry_now(conversation=link.conversation, attempts=0)
+def _store_file_messages(files: Sequence[FileToIntercom], link: TicketLink) -> None:
+    """Store messages that contain only these files: a note for those of notes, and a reply for those of replies."""
+    for is_note in (True, False):
+        chosen = [file for file in files if file.message and file.message.is_note == is_note]
+        if chosen:
+            message = OutgoingMessage.objects.create(
+                conversation=link.conversation,
+                is_note=is_note,
+                once_key=f"{FILES}{chosen[0].pk}",
+                body=more_files_body(link.ticket, link.conversation, is_note=is_note),
+            )
+            FileToIntercom.objects.filter(pk__in=[file.pk for file in chosen]).update(message=message)
 
 
 def links_moved_from(source: Conversation) -> QuerySet[TicketLink]:

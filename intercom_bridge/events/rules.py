@@ -68,7 +68,7 @@ def plan(
     messages = _messages(noted, replied, conversation, rules)
     reopening = [event for event in events if event.kind in rules.reopens_on]
     if reopening:
-        if not noted:
+        if not messages[0].is_note:
             # A reply to the customer does not explain to teammates why the conversation is open again.
             messages.insert(0, _reopening_note(reopening, conversation))
         messages[0].reopens, messages[0].assign_to = True, _assignee(rules)

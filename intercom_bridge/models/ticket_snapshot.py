@@ -56,7 +56,8 @@ class TicketSnapshot(models.Model):
     last_update = models.CharField(max_length=30, blank=True)
     # The highest `last_update` of all tickets in this iTop when this ticket was last read; "" to read all again.
     seen_until = models.CharField(max_length=30, blank=True)
-    # The digests of the entries that have been examined, by log, in the order of the entries' indexes.
+    # The digests of the entries that have been examined, by log, in the order of the entries' indexes. The
+    # digests of entries that were replaced come last, after "".
     entries = models.JSONField(default=dict, blank=True)
     # The ids of the examined Attachments that people added; null until the Attachments are first read.
     files = models.JSONField(null=True, blank=True, editable=False)

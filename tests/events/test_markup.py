@@ -81,6 +81,13 @@ CASES = {
     "<p><a href='https://x.example/?u=https%253A%252F%252Fi%252F%253Fo%253Ddownload%255Finlineimage'>x</a></p>": (
         "<p>x</p>"
     ),
+    "<p>It is at https://x.example/?u=download%255Finlineimage%2526s%253D83c310 now</p>": (
+        "<p>It is at [Picture] now</p>"
+    ),
+    "<p>It is at https://x.example/?u=download%25255Finlineimage%252526s%25253D83c310 now</p>": (
+        "<p>It is at [Picture] now</p>"
+    ),
+    "<p>100%25 of https://x.example/?u=a%255Fb</p>": "<p>100%25 of https://x.example/?u=a%255Fb</p>",
     f'<p><img src="x" alt="{IMAGE}"></p>': "<p>[Picture]</p>",
     f"<p>[[A:1|{IMAGE}]]</p>": f'<p><a href="{CONSOLE.format("A", 1)}">[Picture]</a></p>',
     "": "",
@@ -246,6 +253,7 @@ ITOP_PATTERNS: dict[str, tuple[str, str, str]] = {
     "one long address of an image": ("<p>download_inlineimage", "x", "</p>"),
     "quotation marks around an image": ("<p>download_inlineimage", '"x', "</p>"),
     "encoded address": ("<p>download_inlineimage", "%25", "</p>"),
+    "address that is encoded several times": ("<p>", "%252525 ", "download%25255Finlineimage</p>"),
     "encoded link": ('<p><a href="https://x/', "%25", '">x</a></p>'),
     "mentions": ("<p>", '<a data-role="object-mention" data-object-class=A data-object-id=1>x', "</p>"),
     "addresses of pages": ("<p>", "https://itop.example/pages/x. ", "</p>"),

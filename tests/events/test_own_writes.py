@@ -189,3 +189,23 @@ def test_an_entry_of_an_earlier_message_that_is_restored_is_ours(
     itop.store.update("UserRequest", ticket.object_id, public_log=[*log[:-2], log[-1], entry])
     poll()
     assert contents() == ["<p>theirs</p>"]
+
+
+@pytest.mark.parametrize("earlier", [OF_ANOTHER_BRIDGE, "An agent"])
+def test_another_bridge_is_recognised_after_the_log_was_replaced(
+    ticket: Ticket, itop: Itop, agent: Agent, poll: Poll, earlier: str
+) -> None:
+    """Its entries have positions in the log that replaced entries had."""
+    log = itop.store.log(ticket.object_id)
+    for number in range(3):
+        agent.write(ticket, f"first {number}", comment=earlier)
+    poll()
+    itop.clock_offset += 2 * 86400
+    agent.replace_log(ticket, *(entry["message"] for entry in log), "rewritten")
+    poll()
+    before = contents()
+    itop.clock_offset += 60
+    agent.write(ticket, "of the other bridge", comment=OF_ANOTHER_BRIDGE)
+    agent.write(ticket, "of an agent")
+    poll()
+    assert contents() == [*before, "<p>of an agent</p>"]

@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.events import poster
+from intercom_bridge.events.files import add_file_rows
 from intercom_bridge.events.teammates import teammates
 from intercom_bridge.intercom.client import IntercomClient
 from intercom_bridge.intercom.html import to_text
@@ -743,6 +744,54 @@ def test_the_reason_is_not_posted_in_a_conversation_that_is_open(
     run()
     assert [call[0] for call in fake.calls] == ["comment"]
     assert OutgoingMessage.objects.get().state == "posted"
+
+
+PICTURE = '<p>See <img src="data:image/png;base64,iVBORw0KGgo="></p>'
+
+
+def with_picture(link: TicketLink, **rules: Any) -> list[OutgoingMessage]:
+    """Plan the messages about an entry with a picture, which reopens the conversation."""
+    rules = {"reopens_on": ["public_entry"]} | rules
+    entry = event(link, EventKind.PUBLIC_ENTRY, content=PICTURE, author_name="Jules")
+    add_file_rows([entry], EventRules(workspace=link.conversation.workspace))
+    return planned(entry, **rules)
+
+
+def test_the_picture_of_a_reply_that_reopens_is_in_the_note_with_the_reason(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    key = link.conversation.conversation_id
+    fake.conversation(key)["state"] = "closed"
+    with_picture(link, public_entry="reply", files="note")
+    run()
+    assert [call[0] for call in fake.calls] == ["note", "open", "comment"]
+    assert [[file["name"] for file in files] for files in fake.uploads] == [["picture-1.png"], []]
+    assert to_text(fake.bodies(key)[0]).startswith("Pictures in the entry of Jules in ticket R-000012")
+    assert fake.bodies(key)[0].endswith(f">{REASON}</p>")
+    assert TicketEvent.objects.get().reopened
+
+
+def test_the_picture_of_a_reply_is_posted_in_an_open_conversation_without_a_reason(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    with_picture(link, public_entry="reply", files="note")
+    run()
+    assert [call[0] for call in fake.calls] == ["note", "comment"]
+    assert REASON not in fake.bodies(link.conversation.conversation_id)[0]
+
+
+def test_a_note_with_a_file_says_once_after_a_lost_answer_that_it_reopened(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    key = link.conversation.conversation_id
+    fake.conversation(key)["state"] = "closed"
+    with_picture(link)
+    fake.before = once("note")
+    run()
+    retry()
+    (body,) = fake.bodies(key)
+    assert body.count(REASON) == 1 and body.endswith(f">{REASON}</p>")
+    assert body.count("picture-1.png") == 1
 
 
 # --- Several workers ---
