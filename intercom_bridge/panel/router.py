@@ -185,10 +185,8 @@ def _click(request: CanvasRequest, *, submitted: bool) -> Click:
 def _route_name(click: Click) -> str:
     """Return the click's key in ROUTES, or "" for an unknown click. A click without an id leads to the first screen."""
     verb = click.verb or "home"
-    with_argument = f"{verb}:{click.argument(0)}"
-    if with_argument in ROUTES:
-        return with_argument
-    return verb if verb in ROUTES else ""
+    names = (f"{verb}:{click.argument(0)}", verb)
+    return next((name for name in names if name in ROUTES), "")
 
 
 def _route(click: Click) -> Route:
@@ -335,15 +333,15 @@ def _error_screen(error: Exception, failure: _Failure) -> Canvas:
     The screens for OutdatedScreenError and PersonNotResolvedError query iTop. If a query fails, return the screen for
     the second error. For the other classes, an exception while the screen is built is an internal error.
     """
-    for error_class, build_screen in ERROR_SCREENS:
-        if isinstance(error, error_class):
-            try:
-                return build_screen(failure, error)
-            except Exception as second_error:  # noqa: BLE001 - every exception gets a screen
-                if isinstance(error, OutdatedScreenError):
-                    return _error_screen(second_error, replace(failure, click=Click.parse(HOME)))
-                # For a second error of the same class, the same screen would fail again, endlessly.
-                if isinstance(error, PersonNotResolvedError) and type(second_error) is not type(error):
-                    return _error_screen(second_error, failure)
-                return _internal_error_screen(failure, second_error)
-    return _internal_error_screen(failure, error)
+    build_screen = next((build for kind, build in ERROR_SCREENS if isinstance(error, kind)), None)
+    if build_screen is None:
+        return _internal_error_screen(failure, error)
+    try:
+        return build_screen(failure, error)
+    except Exception as second_error:  # noqa: BLE001 - every exception gets a screen
+        if isinstance(error, OutdatedScreenError):
+            return _error_screen(second_error, replace(failure, click=Click.parse(HOME)))
+        # For a second error of the same class, the same screen would fail again, endlessly.
+        if isinstance(error, PersonNotResolvedError) and type(second_error) is not type(error):
+            return _error_screen(second_error, failure)
+        return _internal_error_screen(failure, second_error)
