@@ -80,11 +80,10 @@ def stored_form(context: PanelContext) -> dict[str, Any]:
 
 def search_query(context: PanelContext, click: Click) -> str:
     """Return the text that was just entered into the search field, or else the text of the previous search."""
-    stored = context.request.stored_data
-    entered = context.request.input_values.get(FIND)
+    stored, inputs = context.request.stored_data, context.request.input_values
     # Only a click on the field's own button searches for the entered text. Other clicks keep the previous search.
-    if str(click) == FIND and entered is not None:
-        stored = {"query": entered}
+    if str(click) == FIND and FIND in inputs:
+        stored = {"query": inputs[FIND]}
     # Both texts are untrusted. BackLink cleans and shortens them.
     return BackLink.parse(stored).query
 

@@ -63,8 +63,7 @@ BACK_VERBS = ("linked", "ongoing", "find", "sync", "news")
 class BackLink:
     """Where the button Back leads. Intercom sends it with each click, as a part of `stored_data`.
 
-    target: the click that leads back. A screen to which Back can lead stores itself as the target.
-    query: the text of the latest search, or "".
+    target: the click that leads back. A screen to which Back can lead stores its own click. query: the search text.
     """
 
     target: str = HOME

@@ -422,9 +422,7 @@ class DataTable(Component):
 class Canvas:
     """The response to Initialize or Submit. It replaces everything that the panel displays.
 
-    Intercom sends `stored_data` back with the next Submit, and then forgets it. Raise LimitError if there is no
-    component, if two components have the same id, if `stored_data` is not JSON, or if the components or `stored_data`
-    take more than MAX_BYTES.
+    Intercom sends `stored_data` back with the next Submit, and then forgets it. An invalid canvas raises LimitError.
     """
 
     components: tuple[Component, ...]

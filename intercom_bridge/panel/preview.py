@@ -54,10 +54,9 @@ class ScreenPreview:
 def preview_panel(
     workspace: Workspace, profile: TicketProfile, who: str
 ) -> tuple[list[ScreenPreview], list[str]]:
-    """Return previews of three screens, and sentences that say which attributes of the profile are not displayed.
+    """Return previews of the first screen, the create form and a ticket, and a sentence for each attribute left out.
 
-    The screens are the first screen, the create form and a ticket. `who` is an e-mail address or the id of a Person, or
-    "" for anyone in the workspace's scope.
+    `who` is an e-mail address or the id of a Person, or "" for anyone in the workspace's scope.
     """
     context = sample_context(workspace, Deadline(MAX_SECONDS), profile)
     with translation.override(workspace.language):

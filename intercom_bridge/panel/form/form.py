@@ -137,6 +137,7 @@ class Form:
         """
         stored = stored if isinstance(stored, Mapping) else {}
         key, seen, values = stored.get("key"), stored.get("seen"), stored.get("values")
+        # Which values the form can have depends on `added_codes`, so the values are read last.
         form = cls(
             key=parse_key(key) or new_key(),
             values={},
@@ -210,11 +211,10 @@ class Form:
         person = find_caller(context).person
         values, errors = dict(self.values), {}
         for form_field in self.fields(context):
-            error = self._error(form_field, context, person) if form_field.is_editable else ""
-            if error:
+            if form_field.is_editable and (error := self._error(form_field, context, person)):
                 errors[form_field.code] = error
-            if error and form_field.has_choices:
-                values.pop(form_field.code, None)
+                if form_field.has_choices:
+                    values.pop(form_field.code, None)
         return replace(self, values=values, errors=errors)
 
     def choices_of(self, form_field: FormField, context: PanelContext, person: Person) -> ChoiceList:
