@@ -63,8 +63,8 @@ log = structlog.get_logger(__name__)
 class Redirect:
     """A handler returns this instead of a canvas: the router then handles `click`, and displays its screen.
 
-    done: what has been completed already. It is displayed if handling `click` fails.
-    drops_form: the create form that was being filled in is not passed on.
+    done: what has been completed already, as a sentence that is displayed if handling `click` fails.
+    drops_form: if handling `click` fails, the error screen does not keep the create form.
     """
 
     click: Click
@@ -80,9 +80,10 @@ def stored_form(context: PanelContext) -> dict[str, Any]:
 
 def search_query(context: PanelContext, click: Click) -> str:
     """Return the text that was just entered into the search field, or else the text of the previous search."""
+    stored, inputs = context.request.stored_data, context.request.input_values
     # Only a click on the field's own button searches for the entered text. Other clicks keep the previous search.
-    entered = context.request.input_values.get(FIND) if str(click) == FIND else None
-    stored = context.request.stored_data if entered is None else {"query": entered}
+    if str(click) == FIND and FIND in inputs:
+        stored = {"query": inputs[FIND]}
     # Both texts are untrusted. BackLink cleans and shortens them.
     return BackLink.parse(stored).query
 
@@ -153,7 +154,7 @@ def cached_ticket(context: PanelContext, click: Click, error: PanelError) -> Can
 
 
 def _with_notice(screen: Canvas, tickets: TicketList, click: Click, error: PanelError) -> Canvas:
-    """Add the age of the cached tickets below the screen's title, and the button Retry above its button Back."""
+    """Add a notice about cached data below the screen's title, and the button Retry above its button Back."""
     notice = muted(explain_cached(error, format_time(tickets.fetched_at)))
     title, *rest, back = screen.components
     return replace(screen, components=(title, notice, *rest, retry_button(str(click)), back))
@@ -175,6 +176,7 @@ def send_now(context: PanelContext, click: Click) -> Canvas:
     """Send the text in the form to the customer. If the answer was sent before, show only the sent message."""
     answer = _clicked_answer(context, click)
     text = clean_text(context.request.input_values.get(ANSWER_FIELD)).strip()
+    # `text_to_html` returns "" if the text contains nothing visible.
     if not text_to_html(text):
         return send_form(context, answer, text, problem=_("Required."))
     message, is_new = send_answer(context, answer, text)
@@ -236,10 +238,9 @@ def move_away(context: PanelContext, _click: Click) -> Canvas:
 
 
 def _then_show_same_screen(action: Callable[[PanelContext], None]) -> Callable[[PanelContext, Click], Canvas]:
-    """Return a handler that calls `action`, and then displays the screen whose button was clicked.
+    """Return a handler that calls `action`, and then displays the clicked screen: the sync page or the first screen.
 
-    This is the sync page or the first screen. If iTop does not respond, the sync page is displayed instead of the first
-    screen, because it needs only the database.
+    If iTop does not respond, the sync page replaces the first screen, because the sync page needs only the database.
     """
 
     def handle(context: PanelContext, _click: Click) -> Canvas:
@@ -300,7 +301,7 @@ def list_choices(context: PanelContext, click: Click) -> Canvas:
 
 
 def search_choices(context: PanelContext, click: Click) -> Canvas:
-    """Handle `form:search:<field>`. This is also the id of the search field, so its text comes back under it."""
+    """Handle `form:search:<field>`, which is also the id of the search field in `input_values`."""
     query = context.request.input_values.get(str(click))
     return _show_choices(context, click, page=1, query=query if isinstance(query, str) else "")
 
@@ -331,10 +332,7 @@ def _clicked_choice_field(context: PanelContext, form: Form, click: Click) -> Fo
 
 
 def submit_form(context: PanelContext, click: Click) -> Canvas:
-    """Create the ticket and show it.
-
-    Show something else first if the form has errors, or if there may already be a ticket for this.
-    """
+    """Create the ticket and show it. First show the form's errors, or ask if there may already be such a ticket."""
     form = Form.parse(context).validate(context)
     if form.errors:
         return create_form(context, form)
@@ -367,11 +365,13 @@ def _ask_before_creating(context: PanelContext, form: Form) -> Canvas | None:
     if is_submitted(context, form.key):
         # A repeated click. The teammate has already decided.
         return None
-    newer = created_since(context, form.key, form.seen_creation_id)
-    if newer is not None:
-        return _show_other_creation(context, form, newer)
-    duplicates = [] if form.duplicates_shown else _find_duplicates(context, form)
-    # Meanwhile, a simultaneous click may have submitted this form. Then its own ticket can be among the duplicates.
+    other_creation = created_since(context, form.key, form.seen_creation_id)
+    if other_creation is not None:
+        return _show_other_creation(context, form, other_creation)
+    if form.duplicates_shown:
+        return None
+    duplicates = _find_duplicates(context, form)
+    # If a simultaneous click has submitted this form meanwhile, the form's own ticket can be among the duplicates.
     if not duplicates or is_submitted(context, form.key):
         return None
     return possible_duplicates_screen(context, replace(form, duplicates_shown=True), duplicates)
@@ -392,8 +392,8 @@ def _creation_screen(context: PanelContext, form: Form) -> Canvas:
     creations = creations_in(context)
     creation = creations.filter(form_key=form.key).select_related("ticket").first()
     if creation is None:
-        # This form was not submitted, because another form of the conversation was being processed. Once that has
-        # ended, the teammate can submit this one.
+        # This form was not submitted, because another form of the conversation was being processed. After that, the
+        # teammate can submit this form.
         return creation_pending(form) if creations.waiting().exists() else create_form(context, form)
     if creation.state == TicketCreation.State.REFUSED:
         return _show_rejected(context, creation)
@@ -403,18 +403,18 @@ def _creation_screen(context: PanelContext, form: Form) -> Canvas:
 
 
 def _show_rejected(context: PanelContext, creation: TicketCreation) -> Canvas:
-    """Return the form again, with iTop's errors. The worker submitted it, so the teammate does not know them yet."""
+    """Return the form with iTop's errors. The worker submitted the form, so the teammate has not seen them yet."""
     form = Form(
         key=new_key(),
         values=creation.values,
         seen_creation_id=newest_creation_id(context),
         duplicates_shown=True,
-        # Set if the teammate chose not to copy the conversation so far.
+        # `since_part_at` is set if the teammate chose not to copy the conversation so far.
         copies_conversation=not creation.since_part_at,
     )
     problem = "" if creation.problems else creation.reason_detail
     canvas = _form_with_problems(context, form, creation, problem)
-    # The first screen has reported the rejection so far. Now the teammate sees it here.
+    # The first screen reports a rejection until the teammate has seen it here.
     creation.rejection_seen = True
     creation.save(update_fields=["rejection_seen"])
     return canvas
@@ -425,15 +425,15 @@ def _form_with_problems(
 ) -> Canvas:
     """Return the form with iTop's errors. `problem` is a text about an error that belongs to no field.
 
-    If iTop rejected the form because the caller was deleted, ask iTop who the contact is now: the match may be ten
-    minutes old. Raise PersonNotResolvedError if iTop has no person for the contact.
+    If iTop rejected the form because the caller was deleted, find the contact's person again. Raise
+    PersonNotResolvedError if iTop has no person for the contact.
     """
     problems = rejected.problems if rejected else []
     other_problems = [row for row in problems if not _is_caller_missing(context, row)]
-    was_caller_missing = len(other_problems) < len(problems)
-    if rejected and was_caller_missing:
+    if rejected and len(other_problems) < len(problems):
         caller = find_caller(context).person
         if caller.id == rejected.caller_id:
+            # The deleted person may come from the cache, which keeps a match for ten minutes.
             caller = _look_up_caller_again(context, caller)
         if caller.id != rejected.caller_id:
             return create_form(context, form.with_problems(other_problems, context), is_caller_new=True)
@@ -447,7 +447,7 @@ def _is_caller_missing(context: PanelContext, problem: dict[str, Any]) -> bool:
 
 
 def _look_up_caller_again(context: PanelContext, deleted: Person) -> Person:
-    """Ask iTop who the caller is, without the cache. Raise PersonNotResolvedError that names the deleted person."""
+    """Ask iTop for the caller, without the cache. If there is none, PersonNotResolvedError names the deleted person."""
     match.expire_match(context)
     # The memo holds results of this request that are based on the deleted person.
     context.memo.clear()
@@ -455,7 +455,7 @@ def _look_up_caller_again(context: PanelContext, deleted: Person) -> Person:
         return find_caller(context).person
     except PersonNotResolvedError as error:
         if error.failure is MatchFailure.GONE:
-            # The deleted person was a teammate's choice. The error already names person and teammate.
+            # A teammate had chosen the deleted person. The error already names both.
             raise
         raise PersonNotResolvedError(
             MatchFailure.GONE, name=deleted.name, email=error.email, candidates=error.candidates

@@ -35,9 +35,9 @@ class Click:
         return self.arguments[position] if position < len(self.arguments) else ""
 
     def number(self, position: int, default: int = 0) -> int:
-        """Return an argument as an integer of 0 or more; `default` if it is no such number or exceeds 64 bits."""
+        """Return an argument as an integer; `default` unless it is 1 to 18 digits, which always fit into 64 bits."""
         text = self.argument(position)
-        is_number = text.isascii() and text.isdigit() and len(text) < 19
+        is_number = text.isascii() and text.isdigit() and len(text) <= 18
         return int(text) if is_number else default
 
 
@@ -63,7 +63,7 @@ BACK_VERBS = ("linked", "ongoing", "find", "sync", "news")
 class BackLink:
     """Where the button Back leads. Intercom sends it with each click, as a part of `stored_data`.
 
-    target: the click that leads back. query: if this is the search, the search text.
+    target: the click that leads back. A screen to which Back can lead stores its own click. query: the search text.
     """
 
     target: str = HOME

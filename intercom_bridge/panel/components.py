@@ -25,9 +25,9 @@ Json = dict[str, Any]
 MAX_FIRST_SCREEN_HEIGHT: Final = 400
 # The limit of `content`, and also of `stored_data`. Intercom says "64 KB", which is 64,000 or 65,536 bytes.
 MAX_BYTES: Final = 64_000
-# Of a label, a title or an option. Intercom documents no limit, but longer texts are unreadable in the panel.
+# For a label, a title or an option. Intercom documents no limit, but longer texts are unreadable in the panel.
 MAX_LABEL_LENGTH: Final = 120
-# Of a secondary line: a list item's subtitle, a data table's value, a placeholder.
+# For a secondary line: a list item's subtitle, a data table's value, a placeholder.
 MAX_LINE_LENGTH: Final = 240
 # Displayed for a blank value in a data table, because Canvas Kit requires a value.
 NO_VALUE: Final = "–"
@@ -64,9 +64,9 @@ def escape_markdown(text: str) -> str:
     """Return a text that Canvas Kit displays in a `Text` exactly as given. Use it for every text that people wrote.
 
     Canvas Kit displays `**bold**` and `[label](address)`, and documents no way to escape them. A zero-width space is
-    therefore inserted between two `*`, and between `]` and `(`. Because other Markdown dialects use them, two `_` and
-    two backquotes are separated, too, but not within an http(s) address. The result may be put next to another escaped
-    text, or between our own `**`.
+    therefore inserted between two `*`, and between `]` and `(`. Outside of http(s) addresses, two `_` and two
+    backquotes are separated, too, because they are markup in other Markdown dialects. The result may be put next to
+    another escaped text, or between our own `**`.
     """
     pieces: list[str] = []
     end = 0
@@ -142,7 +142,7 @@ class Element:
 
 PADDING: Final = 16
 LINE_HEIGHT: Final = 20
-# In columns, of which a wide character takes two.
+# In columns. A wide character takes two.
 LINE_WIDTH: Final = 30
 LABEL_HEIGHT: Final = 24
 FIELD_HEIGHT: Final = 40
@@ -344,8 +344,9 @@ class SingleSelect(ChoiceComponent):
     action: Submit | None = None
 
     def estimated_height(self) -> int:
-        more_lines = (_count_lines(option.text) - 1 for option in self.options)
-        options_height = sum(FIELD_HEIGHT + LINE_HEIGHT * lines for lines in more_lines)
+        extra_lines = sum(_count_lines(option.text) - 1 for option in self.options)
+        options_height = FIELD_HEIGHT * len(self.options) + LINE_HEIGHT * extra_lines
+        # FormComponent's height contains one field, which the options replace.
         return super().estimated_height() - self.HEIGHT + options_height
 
 
@@ -421,9 +422,7 @@ class DataTable(Component):
 class Canvas:
     """The response to Initialize or Submit. It replaces everything that the panel displays.
 
-    Intercom sends `stored_data` back with the next Submit, and then forgets it. Raise LimitError if there is no
-    component, if two components have the same id, if `stored_data` is not JSON, or if the components or `stored_data`
-    take more than MAX_BYTES.
+    Intercom sends `stored_data` back with the next Submit, and then forgets it. An invalid canvas raises LimitError.
     """
 
     components: tuple[Component, ...]
@@ -440,7 +439,7 @@ class Canvas:
                 ids.add(component_id)
         for name, value in self.to_json()["canvas"].items():
             try:
-                # With non-ASCII characters escaped, JSON is longest. Intercom cannot count more bytes.
+                # Non-ASCII characters are escaped, which takes the most bytes. Intercom cannot count more.
                 size = len(json.dumps(value, allow_nan=False))
             except (TypeError, ValueError, RecursionError) as error:
                 raise _limit_error(self, f"{name} is not JSON: {error}") from None

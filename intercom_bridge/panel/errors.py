@@ -27,14 +27,15 @@ class Explanation(NamedTuple):
 
 
 def explain(error: PanelError) -> Explanation:
-    """Return the texts about an error. If there are none for its code, quote the message from iTop."""
+    """Return the texts about an error. If its code has no texts, quote the message from iTop."""
     code = _code(error)
     if code in (ReasonCode.UNSUPPORTED_CHARACTER, ReasonCode.REQUEST_TOO_LARGE):
         return Explanation(_("iTop rejected the request"), reason_label(code))
-    detail = error.detail if isinstance(error, RemoteError) else ""
-    detail = escape_markdown(shorten(detail, MAX_DETAIL_LENGTH))
-    rejection = _("iTop rejected the request"), _("iTop's message: “%(detail)s”.") % {"detail": detail}
-    return Explanation(*_explanations().get(code, rejection))
+    if known := _explanations().get(code):
+        return Explanation(*known)
+    message = error.detail if isinstance(error, RemoteError) else ""
+    quoted = {"detail": escape_markdown(shorten(message, MAX_DETAIL_LENGTH))}
+    return Explanation(_("iTop rejected the request"), _("iTop's message: “%(detail)s”.") % quoted)
 
 
 def explain_cached(error: PanelError, moment: str) -> str:
@@ -49,7 +50,7 @@ def explain_cached(error: PanelError, moment: str) -> str:
 
 
 def explain_problems(problems: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return one error text per attribute code, for items of TicketCreation.problems."""
+    """Return a text about the first problem of each attribute, by attribute code. See `explain_problem`."""
     texts: dict[str, str] = {}
     for problem in problems:
         texts.setdefault(problem["attribute"], explain_problem(problem))
@@ -57,10 +58,7 @@ def explain_problems(problems: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def explain_problem(problem: Mapping[str, Any]) -> str:
-    """Return the error text for an item of TicketCreation.problems, a value that iTop rejected.
-
-    If the kind of problem is unknown, this is iTop's own message.
-    """
+    """Return the error text for an item of TicketCreation.problems: iTop's own message if the kind is unknown."""
     if problem["kind"] == ProblemKind.TOO_LONG and not problem["max_length"]:
         return _("This text is too long for iTop's database. Please shorten it.")
     if problem["kind"] == ProblemKind.TOO_LONG:

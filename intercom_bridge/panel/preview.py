@@ -11,6 +11,7 @@ from django.utils import translation
 from intercom_bridge.datamodel import Kind, TicketClass
 from intercom_bridge.models import TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.errors import (
     OutOfScopeError,
     PersonNotResolvedError,
@@ -18,6 +19,7 @@ from intercom_bridge.tickets.errors import (
     TicketsError,
 )
 from intercom_bridge.tickets.listing import find_ongoing
+from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.preview import find_sample_person, sample_context
 from itop_client import Deadline, ItopError, OqlError
 
@@ -36,7 +38,7 @@ MAX_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class ScreenPreview:
-    """A screen. `response` is its canvas as Intercom would receive it. If it is None, `problem` says why."""
+    """A screen. `response` is its canvas as Intercom would receive it, or None: then `problem` says why."""
 
     title: str
     response: dict[str, Any] | None = None
@@ -52,37 +54,20 @@ class ScreenPreview:
 def preview_panel(
     workspace: Workspace, profile: TicketProfile, who: str
 ) -> tuple[list[ScreenPreview], list[str]]:
-    """Return previews of three screens, and sentences that say which attributes of the profile are not displayed.
+    """Return previews of the first screen, the create form and a ticket, and a sentence for each attribute left out.
 
-    The screens are the first screen, the create form and a ticket. `who` is an e-mail address or the id of a Person, or
-    "" for anyone in the workspace's scope.
+    `who` is an e-mail address or the id of a Person, or "" for anyone in the workspace's scope.
     """
     context = sample_context(workspace, Deadline(MAX_SECONDS), profile)
-
-    def first_screen() -> Canvas:
-        tickets = find_ongoing(context, person)
-        return HomeScreen(
-            person=person,
-            rows=tickets.rows,
-            has_more=tickets.has_more,
-            status_label=partial(status_label, context),
-        ).to_canvas()
-
-    def first_ticket() -> Canvas:
-        rows = find_ongoing(context, person).rows
-        if not rows:
-            raise _NoTicketError
-        return ticket_screen(context, Click("ticket", (rows[0].ticket_class, str(rows[0].id))))
-
     with translation.override(workspace.language):
         try:
             person = find_sample_person(context, who)
-            # The screens ask `find_person` who the contact is. It returns this.
+            # The screens call `find_person`, which returns the person in the memo.
             context.memo["find_person"] = person
             screens = [
-                _preview("The first screen", first_screen),
+                _preview("The first screen", lambda: _first_screen(context, person)),
                 _preview("The create form", lambda: create_form(context, Form.new(context))),
-                _preview("A ticket", first_ticket),
+                _preview("A ticket", lambda: _first_ticket(context, person)),
             ]
         except (OqlError, SecretDecryptionError, TicketsError, ItopError) as error:
             return [ScreenPreview("The panel", problem=_problem(error))], []
@@ -91,6 +76,23 @@ def preview_panel(
 
 class _NoTicketError(TicketsError):
     """The sample person has no ongoing ticket."""
+
+
+def _first_screen(context: PanelContext, person: Person) -> Canvas:
+    tickets = find_ongoing(context, person)
+    return HomeScreen(
+        person=person,
+        rows=tickets.rows,
+        has_more=tickets.has_more,
+        status_label=partial(status_label, context),
+    ).to_canvas()
+
+
+def _first_ticket(context: PanelContext, person: Person) -> Canvas:
+    rows = find_ongoing(context, person).rows
+    if not rows:
+        raise _NoTicketError
+    return ticket_screen(context, Click("ticket", (rows[0].ticket_class, str(rows[0].id))))
 
 
 def _preview(title: str, build: Callable[[], Canvas]) -> ScreenPreview:
@@ -127,8 +129,8 @@ def _hidden_attributes(profile: TicketProfile, ticket_class: TicketClass) -> Ite
             yield f"{code}, in the form: {reason}"
     for code in profile.details_attributes:
         attribute = ticket_class.attributes.get(code)
-        # An unknown attribute may exist nevertheless: iTop adds attributes such as friendlyname to each class, and the
-        # data model does not name them.
+        # An attribute may exist although the data model does not name it: iTop adds some to each class, such as
+        # friendlyname.
         if attribute is not None and attribute.kind in (Kind.LOG, Kind.OTHER):
             yield f"{code}, in the details: this type cannot be displayed in a table."
 

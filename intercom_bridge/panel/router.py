@@ -54,8 +54,8 @@ from .screens.unlink import relinked_screen, unlink_screen
 
 log = structlog.get_logger(__name__)
 
-# Time for all queries to iTop and Intercom within one request. Intercom waits about ten seconds, a teammate about
-# five. The rest of the five is for the network, and for reading the cache if iTop has not responded.
+# Time for all queries to iTop and Intercom within one request. Intercom waits about ten seconds, but a teammate only
+# about five. One second is left for the network, and for reading the cache if iTop has not responded.
 RESPONSE_SECONDS = 4.0
 MAX_LOGGED_LENGTH = 200
 
@@ -67,9 +67,9 @@ class Route:
     """How a click is handled.
 
     mutates: the click may create work for the worker, so the worker is woken.
-    keeps_state: the screen passes on the target of its button Back, and a create form that is being filled in.
+    keeps_state: the new screen stores the same target of Back and the same create form as the clicked screen.
     resubmits: repeating the click may repeat a write, so after an internal error Retry is not offered.
-    cached: displays the screen from cached data if iTop does not respond. Raises CacheMissError if there is none.
+    cached: returns the screen with cached data if iTop does not respond. Raises CacheMissError if nothing is cached.
     """
 
     handler: Handler
@@ -127,7 +127,7 @@ ROUTES: dict[str, Route] = {
     "form:status": Route(handler=actions.show_form_creation, mutates=True, resubmits=True),
     "creation": Route(handler=actions.show_creation, mutates=True),
 }
-# The verbs that open a create form. It is not saved as a draft before the teammate has changed it.
+# The verbs that open a create form. The form is not saved as a draft before the teammate has changed it.
 OPEN_FORM_VERBS = ("create", "follow-up")
 UNKNOWN_ROUTE = Route(handler=lambda context, _click: errors.unknown_action(stored_form(context)))
 
@@ -135,7 +135,7 @@ UNKNOWN_ROUTE = Route(handler=lambda context, _click: errors.unknown_action(stor
 def respond(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
     """Return the response to a signed request: always `{"canvas": ...}`, within five seconds.
 
-    `data` is the request's JSON. `submitted`: it is a Submit, caused by a click, and not an Initialize.
+    `data` is the request's JSON. `submitted`: the request is a Submit, caused by a click, and not an Initialize.
     """
     started = time.monotonic()
     deadline = Deadline(RESPONSE_SECONDS)
@@ -178,7 +178,7 @@ def respond_rate_limited(workspace: Workspace, data: Any, *, submitted: bool) ->
 
 
 def _click(request: CanvasRequest, *, submitted: bool) -> Click:
-    """Return the click of a Submit. An Initialize is handled like a click that leads to the first screen."""
+    """Return the click of a Submit. An Initialize counts as a click on HOME."""
     return Click.parse(request.component_id if submitted else HOME)
 
 
@@ -197,7 +197,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
     """Return the screen that the click leads to, or an error screen. Save a create form's input as a draft."""
     mutates = _route(click).mutates
     state_for_retry: dict[str, Any] = {}
-    done = ""
+    done_text = ""
     try:
         read_version(context)
         state_for_retry = _state_for_retry(context, click)
@@ -209,7 +209,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
             apply_changes_of(context)
         result = _route(click).handler(context, click)
         while isinstance(result, Redirect):
-            click, done = result.click, result.done
+            click, done_text = result.click, result.done
             state_for_retry = {} if result.drops_form else _state_for_retry(context, click)
             result = _route(click).handler(context, click)
         canvas = _with_kept_state(context, click, result)
@@ -219,7 +219,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
             _save_draft(context, click, form)
         return canvas
     except Exception as error:  # noqa: BLE001 - every exception gets a screen
-        return _error_screen(error, _Failure(context, click, state_for_retry, done))
+        return _error_screen(error, _Failure(context, click, state_for_retry, done_text))
     finally:
         if mutates:
             wake(EVERYTHING)
@@ -238,7 +238,7 @@ def _with_kept_state(context: PanelContext, click: Click, canvas: Canvas) -> Can
     """
     if not _route(click).keeps_state:
         return canvas
-    # A link consists of a target and a search text. The new screen's link replaces both, or both are kept.
+    # If the new screen stores a target without a search text, the old search text must not be kept.
     back = {} if "back" in canvas.stored_data else BackLink.parse(context.request.stored_data).to_stored()
     return replace(canvas, stored_data={**stored_form(context), **back, **canvas.stored_data})
 
@@ -258,13 +258,14 @@ def _state_for_retry(context: PanelContext, click: Click) -> dict[str, Any]:
 class _Failure:
     """A click that could not be handled completely.
 
-    state_for_retry: the `stored_data` of the error screen. done: a text about what was completed before the error.
+    state_for_retry: the `stored_data` of the error screen.
+    done_text: what was completed before the error, as a sentence; "" for nothing.
     """
 
     context: PanelContext
     click: Click
     state_for_retry: dict[str, Any]
-    done: str
+    done_text: str
 
 
 def _outdated_screen(failure: _Failure, _error: OutdatedScreenError) -> Canvas:
@@ -282,22 +283,22 @@ def _outdated_screen(failure: _Failure, _error: OutdatedScreenError) -> Canvas:
 def _remote_error_screen(failure: _Failure, error: PanelError) -> Canvas:
     """Return the requested screen with cached data if possible, else a screen about the error of iTop or Intercom.
 
-    Cached data are not shown if iTop rejected the request, or if there is a text about a completed action to show.
+    Cached data are not shown if iTop rejected the request, or if there is a `done_text`, because they do not show it.
     """
-    context, click = failure.context, failure.click
+    context, click, state = failure.context, failure.click, failure.state_for_retry
     is_rejected = isinstance(error, ItopRejectedError)
     # The message of a rejection is not logged, because it may quote the form's input.
     message = {} if is_rejected else {"message": str(error)[:MAX_LOGGED_LENGTH]}
     log.warning("panel.remote_error", itop=context.itop.name, error=type(error).__name__, **message)
     show_cached = _route(click).cached
     is_itop_unavailable = isinstance(error, ItopError | SecretDecryptionError) and not is_rejected
-    if show_cached and is_itop_unavailable and not failure.done:
+    if show_cached and is_itop_unavailable and not failure.done_text:
         try:
             return _with_kept_state(context, click, show_cached(context, click, error))
         except CacheMissError:
             pass
     return errors.remote_error(
-        error, str(click), failure.state_for_retry, is_linked=bool(find_links(context)), done=failure.done
+        error, str(click), state, is_linked=bool(find_links(context)), done=failure.done_text
     )
 
 
@@ -329,18 +330,18 @@ ERROR_SCREENS: tuple[tuple[type[Exception], Callable[[_Failure, Any], Canvas]], 
 def _error_screen(error: Exception, failure: _Failure) -> Canvas:
     """Return the screen for an error: that of the first matching class in ERROR_SCREENS.
 
-    The screens for OutdatedScreenError and PersonNotResolvedError query iTop themselves. If this fails, return the
-    screen for the second error. Any other exception while a screen is built is an internal error.
+    The screens for OutdatedScreenError and PersonNotResolvedError query iTop. If a query fails, return the screen for
+    the second error. For the other classes, an exception while the screen is built is an internal error.
     """
-    for error_class, build_screen in ERROR_SCREENS:
-        if isinstance(error, error_class):
-            try:
-                return build_screen(failure, error)
-            except Exception as second_error:  # noqa: BLE001 - every exception gets a screen
-                if isinstance(error, OutdatedScreenError):
-                    return _error_screen(second_error, replace(failure, click=Click.parse(HOME)))
-                # The screen for an error of the same class would fail again, endlessly.
-                if isinstance(error, PersonNotResolvedError) and type(second_error) is not type(error):
-                    return _error_screen(second_error, failure)
-                return _internal_error_screen(failure, second_error)
-    return _internal_error_screen(failure, error)
+    build_screen = next((build for kind, build in ERROR_SCREENS if isinstance(error, kind)), None)
+    if build_screen is None:
+        return _internal_error_screen(failure, error)
+    try:
+        return build_screen(failure, error)
+    except Exception as second_error:  # noqa: BLE001 - every exception gets a screen
+        if isinstance(error, OutdatedScreenError):
+            return _error_screen(second_error, replace(failure, click=Click.parse(HOME)))
+        # For a second error of the same class, the same screen would fail again, endlessly.
+        if isinstance(error, PersonNotResolvedError) and type(second_error) is not type(error):
+            return _error_screen(second_error, failure)
+        return _internal_error_screen(failure, second_error)

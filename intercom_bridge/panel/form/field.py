@@ -68,8 +68,8 @@ def dependent_codes(fields: Collection[FormField], code: str) -> frozenset[str]:
 
 def _required_codes(profile: TicketProfile, ticket_class: TicketClass) -> list[str]:
     """Return the codes of the mandatory attributes that neither the bridge nor a default fills in."""
-    # If the profile maps `description` to another attribute, the class may still have one called `description`. The
-    # form does not ask for that one. If iTop requires it, the rejected form gets a field for it.
+    # If the profile maps `description` to another attribute, the class may still have an attribute `description`. The
+    # form does not ask for `description`. If iTop requires it, the rejected form gets a field for it.
     remapped = {code for part, code in STOCK_ATTRIBUTES.items() if profile.code(part) != code}
     not_asked = profile.filled_in() | remapped
     required = []
@@ -93,9 +93,10 @@ def _guess_attribute(code: str, profile: TicketProfile, ticket_class: TicketClas
         return Attribute(code=code, kind=Kind.LINE, limit=LINE_LIMIT)
     if code == profile.code("description"):
         return Attribute(code=code, kind=Kind.HTML)
-    if not ticket_class.attributes and (standard := BUILTIN_CLASSES["UserRequest"].attributes.get(code)):
-        # No data model of the class was imported. The standard class has this attribute, probably of the same kind,
-        # but its constraints may differ.
+    standard = BUILTIN_CLASSES["UserRequest"].attributes.get(code)
+    if standard and not ticket_class.attributes:
+        # No data model was imported. The attribute is probably of the same kind as in the standard class, but its
+        # constraints may differ.
         return replace(standard, is_mandatory=False, is_read_only=False, default="")
     # By iTop's convention, the code of an external key ends with "_id". Its target class is unknown, so no choices can
     # be offered.

@@ -53,7 +53,7 @@ class Form:
     key: the idempotency key. It stays the same until iTop has rejected the form.
     values, errors: by attribute code.
     added_codes: attributes that the profile's form does not contain, but iTop required.
-    cleared_codes: fields that the current click has emptied, because a field that they depend on changed.
+    cleared_codes: fields that the current click has emptied, because they depend on a field that changed.
     seen_creation_id: the newest ticket creation that the teammate knows of in this conversation, 0 for none.
     duplicates_shown: the teammate has seen the possible duplicates, and is not asked about them again.
     copies_conversation: the conversation so far is copied to the ticket.
@@ -96,8 +96,9 @@ class Form:
         fields = {form_field.code: form_field for form_field in self.fields(context)}
         values = dict(self.values)
         for code, form_field in fields.items():
+            value = ticket.text(code)
             # iTop returns "0" for an external key that points to nothing.
-            if form_field.is_editable and (value := ticket.text(code)) not in ("", "0"):
+            if form_field.is_editable and value not in ("", "0"):
                 values[code] = from_itop(form_field.attribute, value, context.workspace.zone, itop)
         names = {"ticket": ticket.text("friendlyname"), "title": ticket.text(profile.code("title"))}
         reference = _("Follow-up of %(ticket)s, which is closed.") % names
@@ -117,14 +118,15 @@ class Form:
         """
         form = cls.restore(context, context.request.stored_data.get("form"))
         fields, inputs = form.fields(context), context.request.input_values
-        typed = {
-            form_field.code: text
-            for form_field in fields
-            if form_field.is_editable and isinstance(text := inputs.get(form_field.component_id), str)
-        }
+        typed = {}
+        for form_field in fields:
+            text = inputs.get(form_field.component_id)
+            if form_field.is_editable and isinstance(text, str):
+                typed[form_field.code] = text
         copy_choice = clean_text(inputs.get(COPY_FIELD))
-        copies = copy_choice == COPY if copy_choice in (COPY, DO_NOT_COPY) else form.copies_conversation
-        return replace(form._with_values(typed, fields), copies_conversation=copies)  # noqa: SLF001 - same class
+        if copy_choice in (COPY, DO_NOT_COPY):
+            form = replace(form, copies_conversation=copy_choice == COPY)
+        return form._with_values(typed, fields)  # noqa: SLF001 - same class
 
     @classmethod
     def restore(cls, context: PanelContext, stored: object) -> Form:
@@ -135,6 +137,7 @@ class Form:
         """
         stored = stored if isinstance(stored, Mapping) else {}
         key, seen, values = stored.get("key"), stored.get("seen"), stored.get("values")
+        # Which values the form can have depends on `added_codes`, so the values are read last.
         form = cls(
             key=parse_key(key) or new_key(),
             values={},
@@ -162,19 +165,18 @@ class Form:
         return self._with_values({code: value}, self.fields(context))
 
     def with_problems(self, problems: Iterable[Mapping[str, Any]], context: PanelContext) -> Form:
-        """Return the form to be submitted again after iTop rejected it: with a new key and iTop's errors.
+        """Return the form after iTop rejected it: with a new key, iTop's errors, and fields for the attributes in them.
 
-        If iTop required attributes that the form lacks, fields for them are added.
+        An attribute that iTop does not know, or that the bridge fills in, gets no field.
         """
         problems = list(problems)
-        present = {form_field.code for form_field in self.fields(context)} | context.profile.filled_in()
-        required = dict.fromkeys(
-            problem["attribute"] for problem in problems if problem["kind"] != UNKNOWN_ATTRIBUTE
-        )
-        missing = [code for code in required if code not in present]
-        return replace(
-            self, key=new_key(), errors=explain_problems(problems), added_codes=(*self.added_codes, *missing)
-        )
+        not_added = {form_field.code for form_field in self.fields(context)} | context.profile.filled_in()
+        added = list(self.added_codes)
+        for problem in problems:
+            code = problem["attribute"]
+            if problem["kind"] != UNKNOWN_ATTRIBUTE and code not in (*not_added, *added):
+                added.append(code)
+        return replace(self, key=new_key(), errors=explain_problems(problems), added_codes=tuple(added))
 
     def to_stored(self) -> dict[str, Any]:
         """Return the form as JSON values for `stored_data`, which Intercom sends back with the next click."""
@@ -203,17 +205,16 @@ class Form:
     def validate(self, context: PanelContext) -> Form:
         """Return the form with an error for each field whose value is missing or not valid.
 
-        A choice that is not one of the options is removed from the values. The field would show it as not selected, so
-        the teammate could not deselect it.
+        A choice that is not one of the options is removed from the values. The field cannot show it, so the teammate
+        could not deselect it.
         """
         person = find_caller(context).person
         values, errors = dict(self.values), {}
         for form_field in self.fields(context):
-            error = self._error(form_field, context, person) if form_field.is_editable else ""
-            if error:
+            if form_field.is_editable and (error := self._error(form_field, context, person)):
                 errors[form_field.code] = error
-            if error and form_field.has_choices:
-                values.pop(form_field.code, None)
+                if form_field.has_choices:
+                    values.pop(form_field.code, None)
         return replace(self, values=values, errors=errors)
 
     def choices_of(self, form_field: FormField, context: PanelContext, person: Person) -> ChoiceList:
@@ -262,13 +263,12 @@ class Form:
         Attributes that cannot be entered in the form get the profile's defaults. Raise InvalidInputError if a value is
         not valid, which cannot happen if `validate` found no error.
         """
-        profile = context.profile
-        editable = [form_field for form_field in self.fields(context) if form_field.is_editable]
+        profile, zone, itop_zone = context.profile, context.workspace.zone, context.itop.zone
         values = {code: profile.default_of(code) for code in profile.defaults}
-        for form_field in editable:
-            typed = self.values.get(form_field.code, "")
-            zones = (context.workspace.zone, context.itop.zone)
-            values[form_field.code] = to_itop(form_field.attribute, typed, *zones)
+        for form_field in self.fields(context):
+            if form_field.is_editable:
+                typed = self.values.get(form_field.code, "")
+                values[form_field.code] = to_itop(form_field.attribute, typed, zone, itop_zone)
         # The bridge sets these itself, for example the caller.
         filled_in = profile.filled_in()
         return {code: value for code, value in values.items() if value and code not in filled_in}
@@ -316,12 +316,11 @@ class Form:
         return _("No longer one of the options. Please choose again.")
 
     def _object_values(self, context: PanelContext, person: Person) -> dict[str, str | int]:
-        """Return the values that the new ticket would have, by attribute code.
+        """Return the new ticket's values by attribute code, for `:this->code` in iTop's filters of external keys.
 
-        iTop's filters of external keys read them as `:this->code`. The value of an external key is a number, 0 for
-        none.
+        The value of an external key is a number, 0 for none.
         """
-        code = context.profile.code
+        code_of = context.profile.code
         ticket: dict[str, str | int] = {}
         for attribute in context.ticket_class.attributes.values():
             default = context.profile.default_of(attribute.code) or attribute.default
@@ -333,12 +332,12 @@ class Form:
         filled_in_by_bridge: dict[str, str | int] = {
             "id": 0,
             "finalclass": context.profile.ticket_class,
-            code("org_id"): person.org_id,
-            f"{code('org_id')}_friendlyname": person.org_name,
+            code_of("org_id"): person.org_id,
+            f"{code_of('org_id')}_friendlyname": person.org_name,
             "org_name": person.org_name,
-            code("caller_id"): person.id,
-            f"{code('caller_id')}_friendlyname": person.name,
-            code("origin"): "chat",
+            code_of("caller_id"): person.id,
+            f"{code_of('caller_id')}_friendlyname": person.name,
+            code_of("origin"): "chat",
         }
         return ticket | filled_in_by_bridge
 
@@ -355,8 +354,8 @@ def _first_message(conversation: Conversation) -> str:
 
 
 def _last_customer_message(conversation: Conversation) -> str:
-    messages = [part for part in conversation.messages if part.author.type not in ("admin", "bot")]
-    return to_text(messages[-1].body).strip() if messages else ""
+    customer_messages = [part for part in conversation.messages if part.author.type not in ("admin", "bot")]
+    return to_text(customer_messages[-1].body).strip() if customer_messages else ""
 
 
 def newest_creation_id(context: PanelContext) -> int:
@@ -399,8 +398,8 @@ def truncation_text(shortened: str) -> str:
 def _default(form_field: FormField, context: PanelContext) -> str:
     """Return the initial value of a field: the profile's default, or else iTop's own default.
 
-    iTop's own default is ignored if it is not a valid input. It may be an expression that iTop evaluates when no value
-    is sent, such as today's date.
+    iTop's own default is ignored if it is not a valid input. For example, it may be an expression for today's date,
+    which iTop evaluates when no value is sent.
     """
     zone, itop = context.workspace.zone, context.itop
     attribute = form_field.attribute
@@ -422,9 +421,9 @@ def _default(form_field: FormField, context: PanelContext) -> str:
 
 
 def _parse_added_codes(stored: object, context: PanelContext) -> tuple[str, ...]:
-    """Return those stored codes that iTop has named when it rejected a form in this conversation.
+    """Return those stored codes that iTop named when it rejected a form in this conversation.
 
-    Other codes may be forged, to set an attribute that the profile's form does not contain.
+    Any other code may be forged to set an attribute that is not in the profile's form.
     """
     if not isinstance(stored, list) or not stored:
         return ()

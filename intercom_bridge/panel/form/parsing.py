@@ -22,7 +22,7 @@ EXAMPLES = {
     Kind.DECIMAL: "12.5",
 }
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?", re.ASCII)
-_DATETIME = re.compile(r"(\d{4}-\d\d?-\d\d?)[ T](\d\d?:\d\d)(:\d\d)?", re.ASCII)
+_DATETIME = re.compile(r"(\d{4}-\d\d?-\d\d?)[ T](\d\d?):(\d\d)(?::(\d\d))?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,10}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
 # The range of iTop's integer columns.
@@ -38,9 +38,9 @@ class InvalidInputError(ValueError):
 def to_itop(  # noqa: PLR0911 - one per kind
     attribute: Attribute, typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo
 ) -> str:
-    """Convert what a person typed to iTop's format. Return "" for blank input. Raise InvalidInputError.
+    """Convert what a person typed to iTop's format, and a time from `zone` to `itop_zone`. Return "" for blank input.
 
-    A time is converted from `zone` to `itop_zone`.
+    Raise InvalidInputError if the input is not valid.
     """
     typed = typed.strip()
     if not typed:
@@ -86,8 +86,8 @@ def example(attribute: Attribute) -> str:
 def _check_length(attribute: Attribute, typed: str, value: str) -> str:
     """Return `value`, the typed text after its conversion to iTop's format. Raise InvalidInputError if it is too long.
 
-    iTop limits the number of characters, and in HTML it counts those of the tags, too. iTop's database limits the
-    number of bytes of a long text.
+    iTop limits the number of characters, including those of HTML tags. For a long text, iTop's database also limits
+    the number of bytes.
     """
     if attribute.limit and len(value) > attribute.limit:
         if len(typed) > attribute.limit or attribute.kind != Kind.HTML:
@@ -154,12 +154,12 @@ def _parse_datetime(typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
         raise error
     try:
         day = dt.date.fromisoformat(_parse_date(match[1]))
-        hour, minute = (int(number) for number in match[2].split(":"))
-        second = int(match[3].removeprefix(":")) if match[3] else 0
-        local = dt.datetime.combine(day, dt.time(hour, minute, second), zone)
+        time = dt.time(hour=int(match[2]), minute=int(match[3]), second=int(match[4] or 0))
+        local = dt.datetime.combine(day, time, zone)
         in_itop = local.astimezone(itop_zone)
         round_trip = local.astimezone(dt.UTC).astimezone(zone)
     except (ValueError, OverflowError):
+        # InvalidInputError from `_parse_date` is a ValueError.
         raise error from None
     # A time that the clock skips in spring comes back from UTC as another time.
     if round_trip.replace(tzinfo=None) != local.replace(tzinfo=None):
