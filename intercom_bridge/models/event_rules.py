@@ -133,7 +133,7 @@ class EventRules(models.Model):
     def action_for(self, kind: str) -> str:
         """Return the Action for an event of this kind."""
         if kind == EventKind.FILE:
-            # For WITH_REPLY, events/rules.py replaces the note by the reply that contains the file's entry.
+            # For WITH_REPLY, events/rules.py replaces the note with the reply that contains the file's entry.
             return Action.NOTHING if self.files == FileAction.NOTHING else Action.NOTE
         if kind == EventKind.GONE:
             return Action.NOTE
