@@ -14,6 +14,7 @@ INCOMING = "incoming"
 # Rows of any kind may be due, including those that workers query only once a minute.
 EVERYTHING = "everything"
 
+# Empty until the process registers its receiver.
 _receivers: list[Callable[[str], None]] = []
 
 

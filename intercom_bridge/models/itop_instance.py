@@ -17,7 +17,7 @@ from .reason import ReasonCode
 # Begins with an invisible word joiner, because Django's admin capitalizes the first letter: “ITop”.
 ITOP = "\u2060iTop"
 
-# The characters of a URL that are compared.
+# How many characters of a URL are compared.
 _MAX_COMPARED_LENGTH: Final = 2_000
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 PUSH_NOTED_EVERY = dt.timedelta(minutes=1)
@@ -187,7 +187,7 @@ class ItopInstance(models.Model):
     def reset_capabilities(self) -> list[str]:
         """Reset what iTop's responses have shown, after a change of address or account. Return the fields to save.
 
-        What other rows store of it is reset at once: the cached results, and whether the workspaces' ticket classes
+        The cached answers are deleted at once, and the workspaces will find out again whether their ticket classes
         have the attributes of Combodo's extension.
         """
         self.answers.all().delete()
@@ -230,9 +230,10 @@ class ItopInstance(models.Model):
             return False
         page = _comparable(url)
         path = page.removeprefix(_comparable(self.url).rstrip("/"))
-        portal = _comparable(self.portal_url.partition("{")[0])
+        portal = _comparable(self.portal_url.partition("{")[0])  # up to its first placeholder
         is_in_portal = path.startswith("/pages/exec.php") or bool(portal and page.startswith(portal))
-        return not is_in_portal and path not in ("", "/", "/index.php")
+        is_home_page = path in ("", "/", "/index.php")
+        return not is_in_portal and not is_home_page
 
     def backoffice_url(self, ticket_class: str, ticket_id: int) -> str:
         """Return the ticket's address for agents."""

@@ -39,7 +39,6 @@ FILLED_IN = (
     "intercom_sync_activated",
 )
 
-
 # Nobody works on a resolved ticket, but it can be reopened. All of iTop's standard life cycles have this state.
 RESOLVED_STATES = ("resolved",)
 # The origin of the tickets that the bridge creates, if the ticket class has this value.
