@@ -48,7 +48,7 @@ def base_address(url: str) -> str:
 
 
 def _comparable(url: str) -> str:
-    """Return the host, the port and the path of the URL in lower case, "" if it is not a valid http(s) URL.
+    """Return the host, the port and the path of a URL in lower case; "" if the URL is not a valid http(s) URL.
 
     The scheme and a default port are left out: a server usually has the same pages with http and https.
     """
@@ -60,8 +60,8 @@ def _comparable(url: str) -> str:
         return ""
     if parts.scheme not in _DEFAULT_PORTS:
         return ""
-    shown_port = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
-    return f"{parts.hostname}{shown_port}{parts.path}"
+    port_suffix = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.hostname}{port_suffix}{parts.path}"
 
 
 class ItopInstance(models.Model):
@@ -187,8 +187,7 @@ class ItopInstance(models.Model):
     def reset_capabilities(self) -> list[str]:
         """Reset what iTop's responses have shown, after a change of address or account. Return the fields to save.
 
-        The cached answers are deleted at once, and the workspaces will find out again whether their ticket classes
-        have the attributes of Combodo's extension.
+        Also delete the cached answers. Workers will find out the workspaces' `has_extension_attributes` again.
         """
         self.answers.all().delete()
         self.workspaces.update(has_extension_attributes=None)

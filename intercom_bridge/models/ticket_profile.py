@@ -175,7 +175,7 @@ class TicketProfile(models.Model):
         return [code for code in self.form_attributes if isinstance(code, str) and code in filled_in]
 
     def filled_in(self) -> frozenset[str]:
-        """Return the codes of the attributes that the bridge or iTop fills in, so that a form must not contain them."""
+        """Return the codes of the attributes that the bridge or iTop fills in."""
         # `ref` is not in FILLED_IN, because it cannot be mapped.
         return frozenset({"ref", *map(self.code, FILLED_IN)})
 

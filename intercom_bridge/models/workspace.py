@@ -299,8 +299,7 @@ class Workspace(models.Model):
     def note_topic(self, topic: str) -> None:
         """Store that a notification with this topic was received. At most one write per topic and hour.
 
-        Two processes may overwrite each other's value. A topic that is lost in this way is stored with its next
-        notification.
+        Two processes may overwrite each other's value. A topic that is lost is stored with its next notification.
         """
         now = int(timezone.now().timestamp())
         # For a topic that was never received, 0 makes `last` old enough to be replaced.
@@ -335,8 +334,7 @@ class Workspace(models.Model):
     def reset_outdated(self, changed_columns: Iterable[str]) -> list[str]:
         """Clear the fields that no longer apply after a change of these columns. Return the names of fields to save.
 
-        If a client secret has changed, the time of its last use is cleared. If the iTop or the profile has changed, a
-        worker will find out again whether the ticket class has the attributes of Combodo's extension.
+        A worker will find out `has_extension_attributes` again.
         """
         changed_columns = set(changed_columns)
         outdated = [f"{column}_used_at" for column in CLIENT_SECRETS & changed_columns]
