@@ -206,7 +206,8 @@ class ItopInstance(models.Model):
         return list(initial_values)
 
     def learn_tracking(self, log: str, *, is_tracked: bool) -> None:
-        """Store whether this iTop records a change for each write to a log ("UserRequest.public_log")."""
+        """Store whether this iTop records a change for each write to the log, for example "UserRequest.public_log"."""
+        # Another process may have stored the same about another log.
         self.refresh_from_db(fields=["tracked_logs"])
         self.tracked_logs = {**self.tracked_logs, log: is_tracked}
         self.save(update_fields=["tracked_logs"])
