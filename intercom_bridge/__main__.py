@@ -11,9 +11,9 @@ from settings.refusal import refusal
 
 
 def main() -> None:
-    """Run the management command on the command line. For `version` and `--version`, print the bridge's version."""
+    """Run the management command that the command line names, or print the bridge's version."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.development")
-    # This cannot be a management command, because Django prints its own version for both names.
+    # Not a management command, because Django itself handles both names and prints its own version.
     if sys.argv[1:] in (["version"], ["--version"]):
         sys.stdout.write(f"intercom-bridge {__version__}\n")
         return

@@ -1,6 +1,6 @@
 """The admin site: its titles, and the order of the applications on its first page.
 
-It is not in the package `admin`, because the modules there register with this site when they are imported.
+The site is not in the package `admin`, because the modules there register with it when they are imported.
 """
 
 from typing import Any

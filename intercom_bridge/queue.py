@@ -53,7 +53,7 @@ class QueueSender:
     def __call__(self, topic: str) -> None:
         with self._lock:
             self._topics.add(topic)
-            # Not started on import: a web server forks its processes after the import, and threads do not survive that.
+            # Not started on import: a web server forks its processes after that, and threads do not survive a fork.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="wake sender", daemon=True)
                 self._thread.start()

@@ -14,7 +14,7 @@ INCOMING = "incoming"
 # Rows of any kind may be due, including those that workers query only once a minute.
 EVERYTHING = "everything"
 
-_receivers: list[Callable[[str], None]] = []
+_receivers: list[Callable[[str], None]] = []  # empty until the process registers its receiver
 
 
 def set_receiver(receiver: Callable[[str], None]) -> None:

@@ -12,8 +12,8 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def claim(self, kind: str, about_id: int = 0, *, code: str = "", every: dt.timedelta) -> bool:
         """Return whether the caller has to send this e-mail now. If so, record that it is sent.
 
-        It is not due if the last e-mail of this kind had the same code and was sent less than `every` ago. If several
-        workers call this at the same moment, only one gets True.
+        The e-mail is not due if the last one of its kind had the same code and was sent less than `every` ago. If
+        several workers call this at the same moment, only one gets True.
         """
         now = timezone.now()
         values = {"code": code, "sent_at": now}

@@ -13,8 +13,8 @@ class Broadcast(models.Model):
     admin_name = models.CharField("teammate", max_length=200, blank=True)
     is_note = models.BooleanField(default=True)
     # The conversations that do not get the text: {"conversation": primary key, "reason": code} each. If the customer
-    # gets the text in another conversation, "instead" is the primary key of that conversation. If the message cannot be
-    # posted there, this conversation gets the text after all. "replaces" is then the primary key of that message.
+    # gets the text in another conversation, "instead" is that conversation's primary key. If the message there failed,
+    # "conversation" gets the text after all, and "replaces" is the failed message's primary key.
     left_out = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -44,8 +44,8 @@ class DataModelImport(Job):
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
-    # The names of the imported classes, and of the classes of the previous import that the file does not have.
-    imported = models.JSONField(default=list)
+    imported = models.JSONField(default=list)  # the names of classes
+    # The names of the previous import's classes that the file does not contain.
     removed = models.JSONField(default=list)
 
     objects = DataModelImportQuerySet.as_manager()

@@ -89,7 +89,7 @@ class EventRules(models.Model):
         "empty, it posts in the name of the access token's owner.",
     )
     post_as_name = models.CharField(max_length=200, blank=True, editable=False)
-    # When the bridge noticed that Intercom no longer has this teammate; null if it has.
+    # When the bridge noticed that this teammate no longer exists in Intercom; null otherwise.
     post_as_missing_since = models.DateTimeField(null=True, blank=True, editable=False)
     reopens_on = models.JSONField(
         "reopen the conversation on",
@@ -133,10 +133,11 @@ class EventRules(models.Model):
     def action_for(self, kind: str) -> str:
         """Return the Action for an event of this kind."""
         if kind == EventKind.FILE:
-            # For WITH_REPLY, events/rules.py replaces the note by the reply that contains the file's entry.
+            # For WITH_REPLY, events/rules.py replaces the note with the reply that contains the file's entry.
             return Action.NOTHING if self.files == FileAction.NOTHING else Action.NOTE
         if kind == EventKind.GONE:
             return Action.NOTE
+        # Each other kind has a field with the same name.
         return str(getattr(self, kind))
 
 

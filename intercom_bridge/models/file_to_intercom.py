@@ -35,7 +35,7 @@ class FileToIntercom(models.Model):
         # Its message is being posted, with the name of this file in the text.
         NAMED = "named", "being posted"
         POSTED = "posted", "posted"
-        # The message contains only a link to the file in iTop: it is too large, or iTop could not return it.
+        # The message only links to the file in iTop: the file is too large, or iTop could not return it.
         LINKED = "linked", "only as a link"
         SKIPPED = "skipped", "skipped"
 

@@ -5,7 +5,7 @@ import datetime as dt
 from django.db import models
 from django.utils import timezone
 
-# Workers send a heartbeat every ten seconds. A worker whose last heartbeat is older than this is taken for dead.
+# Workers send a heartbeat every ten seconds. A worker whose last heartbeat is older than this counts as dead.
 STALE_AFTER_SECONDS = 120.0
 # The row of a dead worker is kept this long, so that an operator can see when the worker died.
 EXPIRED_AFTER = dt.timedelta(days=1)

@@ -17,7 +17,7 @@ from .reason import ReasonCode
 # Begins with an invisible word joiner, because Django's admin capitalizes the first letter: “ITop”.
 ITOP = "\u2060iTop"
 
-# The characters of a URL that are compared.
+# How many characters of a URL are compared.
 _MAX_COMPARED_LENGTH: Final = 2_000
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 PUSH_NOTED_EVERY = dt.timedelta(minutes=1)
@@ -48,7 +48,7 @@ def base_address(url: str) -> str:
 
 
 def _comparable(url: str) -> str:
-    """Return the host, the port and the path of the URL in lower case, "" if it is not a valid http(s) URL.
+    """Return the host, the port and the path of a URL in lower case; "" if the URL is not a valid http(s) URL.
 
     The scheme and a default port are left out: a server usually has the same pages with http and https.
     """
@@ -60,8 +60,8 @@ def _comparable(url: str) -> str:
         return ""
     if parts.scheme not in _DEFAULT_PORTS:
         return ""
-    shown_port = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
-    return f"{parts.hostname}{shown_port}{parts.path}"
+    port_suffix = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.hostname}{port_suffix}{parts.path}"
 
 
 class ItopInstance(models.Model):
@@ -187,8 +187,7 @@ class ItopInstance(models.Model):
     def reset_capabilities(self) -> list[str]:
         """Reset what iTop's responses have shown, after a change of address or account. Return the fields to save.
 
-        What other rows store of it is reset at once: the cached results, and whether the workspaces' ticket classes
-        have the attributes of Combodo's extension.
+        Also delete the cached answers. Workers will find out the workspaces' `has_extension_attributes` again.
         """
         self.answers.all().delete()
         self.workspaces.update(has_extension_attributes=None)
@@ -207,7 +206,8 @@ class ItopInstance(models.Model):
         return list(initial_values)
 
     def learn_tracking(self, log: str, *, is_tracked: bool) -> None:
-        """Store whether this iTop records a change for each write to a log ("UserRequest.public_log")."""
+        """Store whether this iTop records a change for each write to the log, for example "UserRequest.public_log"."""
+        # Another process may have stored the same about another log.
         self.refresh_from_db(fields=["tracked_logs"])
         self.tracked_logs = {**self.tracked_logs, log: is_tracked}
         self.save(update_fields=["tracked_logs"])
@@ -230,9 +230,10 @@ class ItopInstance(models.Model):
             return False
         page = _comparable(url)
         path = page.removeprefix(_comparable(self.url).rstrip("/"))
-        portal = _comparable(self.portal_url.partition("{")[0])
+        portal = _comparable(self.portal_url.partition("{")[0])  # up to its first placeholder
         is_in_portal = path.startswith("/pages/exec.php") or bool(portal and page.startswith(portal))
-        return not is_in_portal and path not in ("", "/", "/index.php")
+        is_home_page = path in ("", "/", "/index.php")
+        return not is_in_portal and not is_home_page
 
     def backoffice_url(self, ticket_class: str, ticket_id: int) -> str:
         """Return the ticket's address for agents."""

@@ -30,12 +30,13 @@ class MessengerKeyQuerySet(models.QuerySet["MessengerKey"]):
     def rotate(self, itop: ItopInstance, overlap: dt.timedelta) -> MessengerKey:
         """Create a key and return it. The latest valid key expires after `overlap`; all others are deleted."""
         with _locked_keys(itop):
-            to_delete = self.filter(itop=itop)
-            latest = to_delete.valid().order_by("-pk").first()
-            if latest is not None:
-                self.filter(pk=latest.pk).update(expires_at=timezone.now() + overlap)
-                to_delete = to_delete.exclude(pk=latest.pk)
-            to_delete.delete()
+            keys = self.filter(itop=itop)
+            latest = keys.valid().order_by("-pk").first()
+            if latest is None:
+                keys.delete()
+            else:
+                keys.exclude(pk=latest.pk).delete()
+                keys.filter(pk=latest.pk).update(expires_at=timezone.now() + overlap)
             return self.create(itop=itop, secret=secrets.token_urlsafe(32))
 
 

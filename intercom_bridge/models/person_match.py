@@ -10,9 +10,9 @@ from .workspace import Workspace
 
 class PersonMatchQuerySet(models.QuerySet["PersonMatch"]):
     def follow_merge(self, workspace: Workspace, merged_id: str, contact_id: str) -> None:
-        """Move a teammate's choice of a person from a merged contact to the contact that it was merged into.
+        """Move a teammate's choice of a person from the merged contact to the remaining contact, `contact_id`.
 
-        If this contact already has a match, keep that match and delete the choice.
+        If the remaining contact already has a match, keep that match and delete the choice.
         """
         choice = self.filter(workspace=workspace, contact_id=merged_id, how=PersonMatch.How.CHOSEN)
         try:

@@ -70,9 +70,9 @@ class TicketCreation(LoggedJob):
     caller_id = models.PositiveBigIntegerField()
     idempotency_key = models.CharField(max_length=255)
     # For a rejected creation: the input, to fill in the form again, and the problems: {"attribute", "detail"} each.
-    # iTop's rejection can arrive after the panel's response, so `rejection_seen` is whether the panel has shown it.
     values = models.JSONField(default=dict)
     problems = models.JSONField(default=list)
+    # Whether the panel has shown iTop's rejection, which can arrive after the panel's response.
     rejection_seen = models.BooleanField(default=False)
     # Whether the customer gets a message about the ticket, and whether the message has a link to the portal.
     announce = models.BooleanField(default=True)

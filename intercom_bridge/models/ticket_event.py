@@ -31,7 +31,7 @@ class EventKind(models.TextChoices):
 class TicketEventQuerySet(models.QuerySet["TicketEvent"]):
     def erase_content(self) -> int:
         """Erase the texts and names in the events, and return how many events there are."""
-        # Only an assignment has names of people as its values.
+        # The values of other kinds of events are not names of people.
         self.filter(kind=EventKind.ASSIGNMENT).update(before="", after="")
         return self.update(author_name="", author_email="", content="", cleaned_at=timezone.now())
 

@@ -39,7 +39,6 @@ FILLED_IN = (
     "intercom_sync_activated",
 )
 
-
 # Nobody works on a resolved ticket, but it can be reopened. All of iTop's standard life cycles have this state.
 RESOLVED_STATES = ("resolved",)
 # The origin of the tickets that the bridge creates, if the ticket class has this value.
@@ -176,7 +175,7 @@ class TicketProfile(models.Model):
         return [code for code in self.form_attributes if isinstance(code, str) and code in filled_in]
 
     def filled_in(self) -> frozenset[str]:
-        """Return the codes of the attributes that the bridge or iTop fills in, so that a form must not contain them."""
+        """Return the codes of the attributes that the bridge or iTop fills in."""
         # `ref` is not in FILLED_IN, because it cannot be mapped.
         return frozenset({"ref", *map(self.code, FILLED_IN)})
 

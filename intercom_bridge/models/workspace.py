@@ -26,7 +26,7 @@ CLIENT_SECRETS = frozenset(("client_secret", "previous_client_secret"))
 # The use of a secret, or the arrival of a topic, is stored again only after this time, to save writes.
 NOTED_EVERY = dt.timedelta(minutes=1)
 TOPIC_NOTED_EVERY_SECONDS = 3600
-# After a week of notifications, a topic that was never received may not be subscribed.
+# If a topic was not received in a week of notifications, the app is perhaps not subscribed to it.
 TOPIC_EXPECTED_SECONDS = 7 * 86_400
 # The setting KEEP_PAYLOADS_DAYS has this maximum, too. Python cannot represent dates before the year 1.
 MAX_DAYS = 99_999
@@ -299,8 +299,7 @@ class Workspace(models.Model):
     def note_topic(self, topic: str) -> None:
         """Store that a notification with this topic was received. At most one write per topic and hour.
 
-        Two processes may overwrite each other's value. A topic that is lost in this way is stored with its next
-        notification.
+        Two processes may overwrite each other's value. A topic that is lost is stored with its next notification.
         """
         now = int(timezone.now().timestamp())
         # For a topic that was never received, 0 makes `last` old enough to be replaced.
@@ -317,7 +316,7 @@ class Workspace(models.Model):
     def missing_topics(self, topics: Iterable[str]) -> list[str]:
         """Return the topics that were never received, although others have been received for at least a week.
 
-        These topics may not be subscribed. Intercom's API does not return the topics of a subscription.
+        The app is perhaps not subscribed to them. Intercom's API does not return the topics of a subscription.
         """
         if not self.topics_received:
             return []
@@ -335,8 +334,7 @@ class Workspace(models.Model):
     def reset_outdated(self, changed_columns: Iterable[str]) -> list[str]:
         """Clear the fields that no longer apply after a change of these columns. Return the names of fields to save.
 
-        After a change of a client secret, this is the time when it was last used. After a change of the iTop or the
-        profile, a worker will find out again whether the ticket class has the attributes of Combodo's extension.
+        A worker will find out `has_extension_attributes` again.
         """
         changed_columns = set(changed_columns)
         outdated = [f"{column}_used_at" for column in CLIENT_SECRETS & changed_columns]

@@ -1,7 +1,7 @@
 """Django system checks of this service. docs/operate.md lists their ids.
 
-Settings (ids up to 099) are checked without network and database. Rows (ids from 101) are checked if the command has
-the option `--database default`. `migrate` runs these checks, too, and would stop at an error, so it skips the rows.
+Settings (ids up to 099) are checked without network and database. Rows (ids from 101) are checked only with the option
+`--database default`. They are never checked by `migrate`, because an error would stop it.
 """
 
 import functools
@@ -33,7 +33,7 @@ from intercom_bridge.models.workspace import PLACEHOLDER, validate_scope
 from .key_rotation import stored_secrets
 from .readiness import migrations_missing, stalled_message, stalled_since
 
-_Messages = Callable[..., Iterator[CheckMessage]]
+_CheckFunction = Callable[..., Iterator[CheckMessage]]
 
 TAG = "intercom_bridge"
 # The values in settings/development.py, which is public.
@@ -55,13 +55,13 @@ GENERATE_KEY_HINT = (
 
 def _system_check(
     *tags: str, deploy: bool = False
-) -> Callable[[_Messages], Callable[..., list[CheckMessage]]]:
-    """Return a decorator for functions that yield messages. It registers them as system checks that return lists."""
+) -> Callable[[_CheckFunction], Callable[..., list[CheckMessage]]]:
+    """Return a decorator that registers a function as a system check. The function may yield its messages."""
 
-    def decorate(messages: _Messages) -> Callable[..., list[CheckMessage]]:
-        @functools.wraps(messages)
+    def decorate(function: _CheckFunction) -> Callable[..., list[CheckMessage]]:
+        @functools.wraps(function)
         def check(**options: Any) -> list[CheckMessage]:
-            return list(messages(**options))
+            return list(function(**options))
 
         return register(check, TAG, *tags, deploy=deploy)
 
@@ -174,7 +174,7 @@ def check_placeholders(**_: Any) -> Iterator[CheckMessage]:
     for name, is_placeholder, hint in (
         (
             "PUBLIC_URL",
-            f".{host}".endswith(EXAMPLE_HOSTS),
+            f".{host}".endswith(EXAMPLE_HOSTS),  # with a dot, so that example.com itself matches
             f"{host} is reserved for examples. Set the URL at which Intercom reaches this service.",
         ),
         (
@@ -342,7 +342,7 @@ def _check_workspaces(workspaces: Sequence[Workspace]) -> Iterator[CheckMessage]
                 "W115",
                 f"These workspaces have the same client secret: {names}.",
                 "This is correct if one Intercom app is installed in all of them. Otherwise one secret is wrong.",
-                sharing_workspaces[1],
+                sharing_workspaces[1],  # the first that repeats the secret
             )
 
 
@@ -474,16 +474,16 @@ def _check_data_model(profile: TicketProfile) -> Iterator[CheckMessage]:
 
 def _check_age_of_keys() -> Iterator[CheckMessage]:
     keys: Sequence[str] = settings.FIELD_ENCRYPTION_KEYS
-    if len(keys) < 2 or not all(map(_is_key, keys)):
+    if len(keys) < 2 or not all(map(_is_key, keys)):  # E002 reports invalid keys
         return
-    older = [
+    outdated = [
         stored for stored in stored_secrets() if stored.secret.is_readable and not stored.secret.is_current
     ]
-    if older:
+    if outdated:
         yield _info(
             "I119",
-            f"{len(older)} stored secrets are encrypted with an older key of FIELD_ENCRYPTION_KEYS, "
-            f"for example: {older[0]}.",
+            f"{len(outdated)} stored secrets are encrypted with an older key of FIELD_ENCRYPTION_KEYS, "
+            f"for example: {outdated[0]}.",
             "Run: python manage.py rotate_keys. Then remove the older keys.",
         )
 
