@@ -218,7 +218,8 @@ class ItopInstance(models.Model):
 
     def has_page(self, url: str) -> bool:
         """Return whether the URL is this iTop's address, or an address below it, in any spelling."""
-        return f"{_comparable(url)}/".startswith(f"{_comparable(self.url).rstrip('/')}/")
+        own_address = _comparable(self.url).rstrip("/")
+        return bool(own_address) and f"{_comparable(url)}/".startswith(f"{own_address}/")
 
     def is_console_page(self, url: str) -> bool:
         """Return whether the URL is a page of this iTop that customers cannot open.
@@ -228,10 +229,12 @@ class ItopInstance(models.Model):
         """
         if not self.has_page(url):
             return False
-        page = _comparable(url)
-        path = page.removeprefix(_comparable(self.url).rstrip("/"))
+        page, own_address = _comparable(url), _comparable(self.url).rstrip("/")
+        path = page.removeprefix(own_address)
         portal = _comparable(self.portal_url.partition("{")[0])  # up to its first placeholder
-        is_in_portal = path.startswith("/pages/exec.php") or bool(portal and page.startswith(portal))
+        # If the placeholder follows the iTop's own address at once, the rest does not distinguish the portal's pages.
+        has_portal_address = portal.rstrip("/") not in ("", own_address) and page.startswith(portal)
+        is_in_portal = path.startswith("/pages/exec.php") or has_portal_address
         is_home_page = path in ("", "/", "/index.php")
         return not is_in_portal and not is_home_page
 

@@ -77,6 +77,15 @@ def test_customers_can_open_a_portal_below_the_itop_s_address() -> None:
     assert itop.is_console_page("https://itop.example/pages/UI.php?id=1")
 
 
+def test_a_portal_directly_below_the_itops_address_does_not_open_the_console() -> None:
+    itop = ItopInstance(url="https://itop.example/itop", portal_url="https://itop.example/itop/{class}/{id}")
+    assert itop.is_console_page("https://itop.example/itop/pages/UI.php?id=1")
+
+
+def test_an_itop_without_a_web_address_has_no_pages() -> None:
+    assert not ItopInstance(url="ftp://itop.example/itop").has_page("mailto:support@itop.example")
+
+
 def test_the_time_for_a_long_host_grows_linearly() -> None:
     hosts = itertools.count()
 
