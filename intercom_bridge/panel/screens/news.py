@@ -100,7 +100,7 @@ def checked_text(news: News) -> str:
 def posting_stopped(news: News | None) -> tuple[Component, ...]:
     """Return the notice that the bridge has stopped posting in this conversation, and the button Resume posting.
 
-    Return nothing if it has not stopped.
+    Return nothing if the bridge still posts.
     """
     if news is None or not news.is_stopped:
         return ()
