@@ -166,6 +166,7 @@ def send_broadcast(context: PanelContext, click: Click) -> Canvas:
         return _form_screen(context, ticket, form)
     audience = find_audience(context, ticket, is_note=form.is_note)
     if form.seen_fingerprint != _fingerprint(context, ticket, audience):
+        # If no recipients were displayed before, do not say that they have changed.
         return _confirmation(context, ticket, form, page=1, has_changed=bool(form.seen_fingerprint))
     broadcast = start_broadcast(context, ticket, form.key, text_to_html(form.text), is_note=form.is_note)
     if broadcast is None:
@@ -264,7 +265,7 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         Field(field=_("Waiting"), value=str(waiting)),
         Field(field=_("Not sent"), value=str(len(failures))),
     ]
-    # Do not count an entry with "replaces": its conversation gets the message after that in another one has failed.
+    # Do not count an entry with "replaces": its conversation gets the message, because another one could not get it.
     if left_out := sum("replaces" not in entry for entry in broadcast.left_out):
         table.append(Field(field=_("Left out"), value=str(left_out)))
     # All messages have the same text. Skip those whose text was erased after the retention time.

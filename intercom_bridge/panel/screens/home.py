@@ -209,8 +209,10 @@ class HomeScreen:
         target = click_id("who", "not", person.id)
         match_text = _match_text(person) if level is Level.NORMAL else ""
         facts = join_facts(_shorten_name(person.org_name, level), match_text)
+        if self.notice and (not facts or level is Level.HIDDEN):
+            return []
         if self.notice:
-            return [] if not facts or level is Level.HIDDEN else [Item(id=target, title=facts)]
+            return [Item(id=target, title=facts)]
         if not facts or level >= Level.MINIMUM:
             return [item(target, question)]
         return [item(target, facts, question)]
@@ -360,7 +362,7 @@ class HomeScreen:
         return [item(SYNC, title, *map(capitalized, lines))]
 
     def _sync_facts(self, status: SyncStatus, levels: Levels) -> list[str]:
-        """Return texts about what needs attention, most important first. Sections that are hidden are summed up."""
+        """Return texts about what needs attention, most important first. Sum up each hidden section in one text."""
         is_failure_hidden = levels["failure"] is Level.HIDDEN
         is_left_out_hidden = levels["left_out"] is Level.HIDDEN
         facts = self._sync_problems(status, levels) if levels["sync"] < Level.MINIMUM else []

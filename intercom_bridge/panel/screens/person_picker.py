@@ -56,7 +56,7 @@ class PickerState:
     candidate_ids: the persons who match the contact in part.
     click_after_choice: the click to handle after the choice. It leads to the screen for which the person was needed.
     query: the search text.
-    excluded_id: the id of the person who, as the teammate said, is not the contact; 0 for none.
+    excluded_id: the id of the person for whom the teammate clicked "Not this person?", 0 for none.
     """
 
     candidate_ids: tuple[int, ...] = ()
