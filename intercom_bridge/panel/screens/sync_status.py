@@ -195,6 +195,7 @@ def _details(details: SyncDetails, *, is_merged_away: bool) -> list[Component]:
         text = _("The bridge could not ask Intercom for missing messages: %(reason)s")
         components.append(_reason_text(text, details.comparison_problem))
     components += [*failed_buttons(status), *left_out_buttons(status)]
+    # A conversation that was merged into another one gets no new messages, so there is nothing to pause.
     if not is_merged_away:
         components += switch_buttons(status)
     return components
