@@ -136,7 +136,7 @@ def broadcast_buttons(context: PanelContext, row: TicketRow) -> list[Button]:
     if count < 2 or not can_send(context):
         return []
     target = click_id("broadcast", "form", row.ticket_class, row.id)
-    return [link_button(target, _tell_all_label(count))]
+    return [link_button(target, _write_to_all_label(count))]
 
 
 def broadcast_form(context: PanelContext, click: Click) -> Canvas:
@@ -160,13 +160,15 @@ def send_broadcast(context: PanelContext, click: Click) -> Canvas:
     """
     ticket, form = _clicked_ticket(context, click), _Form.parse(context)
     broadcast = find_started(ticket, form.key)
-    if broadcast is None:
-        if form.problem:
-            return _form_screen(context, ticket, form)
-        audience = find_audience(context, ticket, is_note=form.is_note)
-        if form.seen_fingerprint != _fingerprint(context, ticket, audience):
-            return _confirmation(context, ticket, form, page=1, has_changed=bool(form.seen_fingerprint))
-        broadcast = start_broadcast(context, ticket, form.key, text_to_html(form.text), is_note=form.is_note)
+    if broadcast is not None:
+        return _progress_screen(context, broadcast)
+    if form.problem:
+        return _form_screen(context, ticket, form)
+    audience = find_audience(context, ticket, is_note=form.is_note)
+    if form.seen_fingerprint != _fingerprint(context, ticket, audience):
+        # If no recipients were displayed before, do not say that they have changed.
+        return _confirmation(context, ticket, form, page=1, has_changed=bool(form.seen_fingerprint))
+    broadcast = start_broadcast(context, ticket, form.key, text_to_html(form.text), is_note=form.is_note)
     if broadcast is None:
         # There are no recipients. The screen says so.
         return _confirmation(context, ticket, form, page=1)
@@ -195,7 +197,7 @@ def _form_screen(context: PanelContext, ticket: Ticket, form: _Form) -> Canvas:
         Option(id=REPLY, text=_("Message to the customers")),
     )
     return screen(
-        _tell_all_label(count),
+        _write_to_all_label(count),
         muted(escape_markdown(ticket.ref)),
         _previous_broadcast(context, ticket),
         TextArea(id=TEXT_FIELD, label=_("Text"), value=form.text, error=bool(form.problem)),
@@ -218,18 +220,16 @@ def _confirmation(
     count = len(audience.recipients)
     form = replace(form, seen_fingerprint=_fingerprint(context, ticket, audience))
     recipients_on_page, page, pages = page_of(audience.recipients, page)
+    items = tuple(_recipient_item(context, recipient) for recipient in recipients_on_page)
     page_click = _step_click("confirm", ticket)
+    changed = _("Nothing was sent: the recipients have changed meanwhile. Please check them again.")
     return screen(
         _confirmation_title(count, is_note=form.is_note),
-        error_text(_("Nothing was sent: the recipients have changed meanwhile. Please check them again."))
-        if has_changed
-        else None,
+        error_text(changed) if has_changed else None,
         _previous_broadcast(context, ticket),
         paragraph(escape_markdown(cut(form.text, MAX_SHOWN_LENGTH))),
         _author_and_send_button(context, ticket, form, count) if count else None,
-        List(items=tuple(_recipient_item(context, recipient) for recipient in recipients_on_page))
-        if count
-        else None,
+        List(items=items) if items else None,
         page_number(page, pages),
         pager(lambda number: f"{page_click}:{number}", page, pages),
         _left_out_texts(audience),
@@ -265,10 +265,10 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         Field(field=_("Waiting"), value=str(waiting)),
         Field(field=_("Not sent"), value=str(len(failures))),
     ]
-    # An entry with "replaces" was left out at first, until the message in the customer's other conversation failed.
+    # Do not count an entry with "replaces": its conversation gets the message, because another one could not get it.
     if left_out := sum("replaces" not in entry for entry in broadcast.left_out):
         table.append(Field(field=_("Left out"), value=str(left_out)))
-    # The body of a message is erased after the retention time.
+    # All messages have the same text. Skip those whose text was erased after the retention time.
     message = broadcast.messages.exclude(body="").order_by("pk").first()
     text = escape_markdown(cut(to_text(message.body), MAX_SHOWN_LENGTH)) if message else ""
     refresh = button(click_id("broadcast", "status", broadcast.pk), _("Refresh"))
@@ -304,7 +304,7 @@ def _failures(broadcast: Broadcast, failures: list[OutgoingMessage]) -> list[Com
 
 
 def _clicked_ticket(context: PanelContext, click: Click) -> Ticket:
-    """Return the linked ticket that the click names. Raise OutdatedScreenError if it is not linked any more."""
+    """Return the clicked ticket. Raise OutdatedScreenError if it is no longer linked, or if the bridge cannot post."""
     link = find_link(context, click.argument(1), click.number(2))
     if link is None or not can_send(context):
         raise OutdatedScreenError(f"{click} is not possible any more")
@@ -344,7 +344,7 @@ def _fingerprint(context: PanelContext, ticket: Ticket, audience: Audience) -> s
     return hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
 
 
-def _tell_all_label(count: int) -> str:
+def _write_to_all_label(count: int) -> str:
     return ngettext("Write to the conversation", "Write to all %(count)d conversations", count) % {
         "count": count
     }

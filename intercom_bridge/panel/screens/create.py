@@ -163,6 +163,7 @@ def choice_page(context: PanelContext, form: Form, field: FormField, page: int, 
     )
     incomplete = _("There are %(count)d options. Search by name to find the others.")
     can_be_emptied = form.values.get(field.code) and not field.is_mandatory
+    empty_click = click_id("form", "choose", field.code, "")
     return screen(
         escape_markdown(attribute_label(context.ticket_class, field.code)),
         search_field,
@@ -170,9 +171,7 @@ def choice_page(context: PanelContext, form: Form, field: FormField, page: int, 
         page_number(page, pages),
         None if choices.is_complete else muted(incomplete % {"count": choices.total}),
         pager(lambda number: click_id("form", "pick", field.code, number), page, pages),
-        link_button(click_id("form", "choose", field.code, ""), _("None of these"))
-        if can_be_emptied
-        else None,
+        link_button(empty_click, _("None of these")) if can_be_emptied else None,
         form_button(),
         stored=form.to_stored() | {"search": query},
     )
@@ -328,10 +327,7 @@ class _FieldView:
         return text % {"field": escape_markdown(self.name)}
 
     def _choice(self) -> list[Component]:
-        """Return the components for a field with choices, depending on the number of choices.
-
-        No or one choice is a text. Two to ten are a field. For more, a link leads to a page that lists them.
-        """
+        """Return a text for at most one choice, a field for two to ten, else a link to the page that lists them."""
         choices = self.form.choices_of(self.field, self.context, self.person)
         label = escape_markdown(self.label)
         if choices.is_rejected:
@@ -375,12 +371,11 @@ class _FieldView:
         if self.value and not chosen and not choices.is_complete:
             choice = self.form.choice_with_id(self.field, self.value, self.context, self.person)
             chosen = choice.label if choice else ""
-        count = _("Choose from %(count)d options") % {"count": choices.total}
-        return item(
-            click_id("form", "pick", self.field.code, 1),
-            f"{self.label}: {shorten(chosen, MAX_NAME_LENGTH)}" if chosen else self.label,
-            _("Change") if chosen else count,
-        )
+        if chosen:
+            title, hint = f"{self.label}: {shorten(chosen, MAX_NAME_LENGTH)}", _("Change")
+        else:
+            title, hint = self.label, _("Choose from %(count)d options") % {"count": choices.total}
+        return item(click_id("form", "pick", self.field.code, 1), title, hint)
 
     def _reload_button(self) -> list[Component]:
         """Return the button that shows the choices for the current input, if they depend on a text field.

@@ -11,7 +11,6 @@ from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_links
 
 from .parts import (
-    all_tickets_text,
     button,
     by_whom,
     counted_texts,
@@ -25,20 +24,20 @@ from .parts import (
     paragraph,
     paused_text,
     screen,
+    several_tickets_text,
     ticket_button,
 )
 
 
 def ticket_created(context: PanelContext, creation: TicketCreation, ticket: Ticket) -> Canvas:
     link = find_links(context).get(ticket.object_id)
-    is_paused = link is not None and not link.sync_on
-    if is_paused:
-        new_messages_text = paused_text()
+    if link is not None and not link.sync_on:
+        sync_text = paused_text()
     else:
-        new_messages_text = all_tickets_text(context) or _("New messages will be added automatically.")
+        sync_text = several_tickets_text(context) or _("New messages will be added automatically.")
     return screen(
         _("%(ticket)s created") % {"ticket": escape_markdown(ticket.ref)},
-        paragraph(" ".join((*_copied_texts(creation), new_messages_text))),
+        paragraph(" ".join((*_copied_texts(creation), sync_text))),
         error_text(escape_markdown(creation.note)) if creation.note else None,
         muted(_announced_text(creation)) if creation.announce else None,
         open_in_itop_button(context, context.itop.backoffice_url(ticket.ticket_class, ticket.object_id)),
@@ -75,8 +74,8 @@ def created_by_colleague(
 ) -> Canvas:
     """Return the screen that names a ticket created meanwhile, and asks whether to create another one.
 
-    The ticket was created from this conversation, by a colleague or by the teammate in another tab. `form` already
-    contains its id as `seen_creation_id`, so submitting it again does not lead to this screen.
+    The ticket was created from this conversation, by a colleague or by the teammate in another tab. The form already
+    contains the id of `creation` as `seen_creation_id`, so submitting the form again does not lead to this screen.
     """
     facts = {
         "ticket": escape_markdown(ticket.ref),
@@ -103,8 +102,8 @@ def created_by_colleague(
 
 def _copied_texts(creation: TicketCreation) -> list[str]:
     """Return texts about the messages and notes that were copied to the new ticket."""
-    # Set if the teammate chose not to copy the conversation so far.
     if creation.since_part_at:
+        # The teammate chose not to copy the conversation so far.
         return [_("The messages so far were not copied.")]
     logs = [part["log"] for part in creation.parts]
     public, private = logs.count(Log.PUBLIC), logs.count(Log.PRIVATE)

@@ -27,7 +27,7 @@ def error_screen(  # noqa: PLR0913 - optional parts of a screen
 ) -> Canvas:
     """Return an error screen. If `stored` contains a create form, buttons lead back to the form, and discard it.
 
-    retry: the click that the button Retry repeats, "" for no such button.
+    retry: the click that the button Retry repeats, "" for no such button. Another button with this click is left out.
     extra: a further button.
     """
     has_form = "form" in stored

@@ -202,16 +202,17 @@ class HomeScreen:
     def _person_items(self, level: Level) -> list[Item]:
         """Return an item with the organization, and how the person was found. A click leads to the person picker.
 
-        From Level.MINIMUM on, the item is only the question “Not this person?”, which always stays on the screen.
+        From Level.MINIMUM on, the item is only the question “Not this person?”. While iTop does not respond, the person
+        picker cannot search, so the item has no question and cannot be clicked.
         """
         person, question = self.person, _("Not this person?")
         target = click_id("who", "not", person.id)
         match_text = _match_text(person) if level is Level.NORMAL else ""
         facts = join_facts(_shorten_name(person.org_name, level), match_text)
+        if self.notice and (not facts or level is Level.HIDDEN):
+            return []
         if self.notice:
-            # While iTop does not respond, the person picker cannot search, so the item cannot be clicked.
-            has_item = facts and level is not Level.HIDDEN
-            return [Item(id=target, title=facts)] if has_item else []
+            return [Item(id=target, title=facts)]
         if not facts or level >= Level.MINIMUM:
             return [item(target, question)]
         return [item(target, facts, question)]
@@ -235,9 +236,10 @@ class HomeScreen:
         """
         linked = sorted((row for row in self.rows if row.is_linked), key=self._is_closed)
         count = len(linked)
+        if not linked and level is Level.HIDDEN:
+            return []
         if not linked:
-            no_tickets = Item(id=LINKED, title=_("No linked tickets"), disabled=True)
-            return [] if level is Level.HIDDEN else [no_tickets]
+            return [Item(id=LINKED, title=_("No linked tickets"), disabled=True)]
         if level is Level.HIDDEN and count > 1:
             title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", count)
             return [item(LINKED, title % {"count": count})]
@@ -269,10 +271,13 @@ class HomeScreen:
 
         With less space, only a log entry is shown: other changes, such as a new status, are in the ticket's own row.
         """
-        latest = self.news.latest if self.news is not None else None
-        if self.news is None or latest is None or level is Level.HIDDEN:
+        if self.news is None or self.news.latest is None or level is Level.HIDDEN:
             return []
-        title, is_entry = event_title(latest), latest.kind in ENTRIES
+        latest = self.news.latest
+        is_entry = latest.kind in ENTRIES
+        if not is_entry and level is not Level.NORMAL:
+            return []
+        title = event_title(latest)
         if not is_entry:
             # Without "News", a title such as "Status: …" would look like the row of a ticket.
             title = _("News: %(event)s") % {"event": title}
@@ -280,7 +285,7 @@ class HomeScreen:
         if level is Level.NORMAL:
             when = format_time(self.news.happened_at) if self.news.happened_at else ""
             return [item(NEWS, shorten_to_line(title, LINE_WIDTH), join_facts(ref, when))]
-        return [item(NEWS, shorten_to_line(join_facts(title, ref), LINE_WIDTH))] if is_entry else []
+        return [item(NEWS, shorten_to_line(join_facts(title, ref), LINE_WIDTH))]
 
     def _all_closed_warning(self, level: Level) -> list[Component]:
         """Return a warning and the button for a follow-up ticket if all linked tickets are closed, else nothing.
@@ -357,7 +362,7 @@ class HomeScreen:
         return [item(SYNC, title, *map(capitalized, lines))]
 
     def _sync_facts(self, status: SyncStatus, levels: Levels) -> list[str]:
-        """Return texts about what needs attention, most important first. Sections that are hidden are summed up."""
+        """Return texts about what needs attention, most important first. Sum up each hidden section in one text."""
         is_failure_hidden = levels["failure"] is Level.HIDDEN
         is_left_out_hidden = levels["left_out"] is Level.HIDDEN
         facts = self._sync_problems(status, levels) if levels["sync"] < Level.MINIMUM else []
@@ -379,8 +384,8 @@ class HomeScreen:
         """Return texts about closed tickets, paused and waiting messages, and failed checks of iTop."""
         texts = []
         closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
-        is_in_closed_section = bool(self._all_closed_warning(levels["all_closed"]))
-        if closed and not is_in_closed_section:
+        # The section `all_closed`, if it is displayed, already says this.
+        if closed and not self._all_closed_warning(levels["all_closed"]):
             text = ngettext(
                 "%(tickets)s is closed: new messages may not be noticed there",
                 "%(tickets)s are closed: new messages may not be noticed there",
@@ -406,7 +411,7 @@ class HomeScreen:
     def _failure_section(self, level: Level) -> list[Component]:
         """Return texts about messages and files that could not be copied, and buttons that may help.
 
-        If only another ticket can take a message, Find a ticket is the more important button.
+        If only another ticket can take a message, offer Find a ticket. If space is short, it replaces Try again.
         """
         status = self.status
         if status is None or not (status.failed or status.files.failed):
@@ -439,6 +444,7 @@ class HomeScreen:
         if self.status is None or self.is_merged_away:
             return []
         level = levels["pause_button"] if self.status.on else levels["resume_button"]
+        # The first button is Pause if the sync is on for any ticket, and else Resume.
         return [switch_buttons(self.status)[0]] if level is Level.NORMAL else []
 
 

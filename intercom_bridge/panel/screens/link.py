@@ -21,7 +21,6 @@ from intercom_bridge.tickets.people.match import find_person
 from intercom_bridge.tickets.rows import TicketRow
 
 from .parts import (
-    all_tickets_text,
     back_button,
     button,
     copied_files_texts,
@@ -35,6 +34,7 @@ from .parts import (
     retry_button,
     safe_name,
     screen,
+    several_tickets_text,
     ticket_button,
 )
 from .ticket import conversation_links
@@ -50,8 +50,8 @@ CONFIRMED = "other-organization"
 def link_screen(context: PanelContext, click: Click) -> Canvas:
     """Handle `link:<class>:<id>[:<answer>[:<confirmation>]]`: link the ticket, or return a question first.
 
-    A warning comes first if the ticket belongs to another organization. A question comes first if there are messages
-    that can be copied, or if the ticket is linked to other conversations.
+    Warn first if the ticket belongs to another organization. Then ask what to copy if there may be messages, or if the
+    ticket is linked to other conversations.
     """
     ticket_class, ticket_id = click.argument(0), click.number(1)
     answer, is_confirmed = click.argument(2), _is_confirmed(click)
@@ -108,13 +108,13 @@ def _question(
 ) -> Canvas:
     """Return the screen that asks whether to copy the messages so far."""
     row = preview.row
-    new_messages = paused_text() if preview.is_paused else all_tickets_text(context, row.ref)
+    new_messages_text = paused_text() if preview.is_paused else several_tickets_text(context, row.ref)
     return screen(
         _("Link %(ticket)s") % {"ticket": escape_markdown(row.ref)},
         muted(owner_text(row)) if row.caller else None,
         _other_conversations(context, other_conversations),
-        muted(new_messages) if new_messages else None,
-        _copy_choice(context.workspace, preview, click, has_text_about_new_messages=bool(new_messages)),
+        muted(new_messages_text) if new_messages_text else None,
+        _copy_choice(context.workspace, preview, click, has_text_about_new_messages=bool(new_messages_text)),
         button(_answer_click(click, FROM_NOW_ON), _("Link without earlier messages")),
         back_button(click_id("ticket", row.ticket_class, row.id)),
     )
@@ -215,8 +215,8 @@ def _result(context: PanelContext, result: LinkResult) -> Canvas:
         texts.append(text % {"count": result.copied})
     if result.is_paused:
         texts.append(paused_text())
-    elif all_tickets := all_tickets_text(context):
-        texts.append(all_tickets)
+    elif several_tickets := several_tickets_text(context):
+        texts.append(several_tickets)
     elif result.copied:
         texts.append(_("New messages will be added automatically."))
     else:

@@ -100,7 +100,7 @@ def checked_text(news: News) -> str:
 def posting_stopped(news: News | None) -> tuple[Component, ...]:
     """Return the notice that the bridge has stopped posting in this conversation, and the button Resume posting.
 
-    Return nothing if it has not stopped.
+    Return nothing if the bridge still posts.
     """
     if news is None or not news.is_stopped:
         return ()
@@ -132,8 +132,7 @@ def _answers(context: PanelContext, events: list[TicketEvent]) -> dict[int, Answ
 def _event_text(context: PanelContext, event: TicketEvent, file_names: list[str], *, is_last: bool) -> Text:
     """Return a text about one change in iTop. `is_last`: nothing that belongs to the change follows below."""
     when = format_time(happened_at(context, event))
-    facts = join_facts(safe_name(event.ticket.ref), when)
-    lines = [f"**{escape_markdown(event_title(event))}**", escape_markdown(facts)]
+    lines = [f"**{escape_markdown(event_title(event))}**", join_facts(safe_name(event.ticket.ref), when)]
     content_lines = (line.strip() for line in event_text(event).splitlines())
     content = "\n".join(line for line in content_lines if line)
     if content:

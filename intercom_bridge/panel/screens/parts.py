@@ -221,14 +221,14 @@ def paused_text() -> str:
     return _("Sync is paused: new messages are not copied.")
 
 
-def all_tickets_text(context: PanelContext, ref: str = "") -> str:
-    """Return a sentence that names the tickets to which new messages will be copied, or "" if it is only one.
+def several_tickets_text(context: PanelContext, next_ref: str = "") -> str:
+    """Return a sentence that names the tickets to which new messages will be copied, or "" for less than two tickets.
 
-    `ref` is the reference of a ticket that may be linked next. It is included.
+    The sentence also names `next_ref`, the reference of a ticket that may be linked next.
     """
     refs = [link.ticket.ref for link in find_links(context).values() if link.sync_on]
-    if ref and ref not in refs:
-        refs.append(ref)
+    if next_ref and next_ref not in refs:
+        refs.append(next_ref)
     if len(refs) < 2:
         return ""
     if len(refs) > MAX_NAMED_TICKETS:

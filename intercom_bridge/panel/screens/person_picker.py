@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils import timezone
@@ -44,8 +44,8 @@ MAX_QUERY_LENGTH = 100
 MAX_NAME_LENGTH = 60
 MAX_PREFILLED_LENGTH = 200
 SEARCH = click_id("who", "search")
-# After the choice, the click that needed the person is handled again, if it has one of these verbs. They only display
-# a screen. After any other click, the choice leads to the first screen.
+# After the choice, the click that needed the person is handled again if it has one of these verbs, which only display a
+# screen. After any other click, the choice leads to the first screen.
 RESUMABLE_VERBS = ("linked", "ongoing", "ticket", "create", "creation")
 
 
@@ -54,9 +54,9 @@ class PickerState:
     """The state that the screen keeps in `stored_data` for the next click.
 
     candidate_ids: the persons who match the contact in part.
-    click_after_choice: it is handled after the choice, and leads to the screen for which the person was needed.
+    click_after_choice: the click to handle after the choice. It leads to the screen for which the person was needed.
     query: the search text.
-    excluded_id: the id of the person of whom the teammate said that it is not the contact, 0 for none.
+    excluded_id: the id of the person for whom the teammate clicked "Not this person?", 0 for none.
     """
 
     candidate_ids: tuple[int, ...] = ()
@@ -73,7 +73,7 @@ class PickerState:
         stored_ids = stored_ids[:MAX_CANDIDATES] if isinstance(stored_ids, list) else []
         query = request.input_values.get(SEARCH, stored.get("search"))
         return cls(
-            # `parse_id` returns 0 if it is not an id.
+            # `parse_id` returns 0 for a value that is no id.
             candidate_ids=tuple(person_id for person_id in map(parse_id, stored_ids) if person_id),
             click_after_choice=_resumable_click(Click.parse(clean_text(stored.get("then")))),
             query=shorten(query, MAX_QUERY_LENGTH) if isinstance(query, str) else "",
@@ -103,7 +103,8 @@ def unresolved_person(context: PanelContext, error: PersonNotResolvedError, clic
     candidate_ids, click_after_choice = error.candidates, _resumable_click(click)
     if click.verb == "who":
         state = PickerState.parse(context.request)
-        candidate_ids, click_after_choice = candidate_ids or state.candidate_ids, state.click_after_choice
+        candidate_ids = candidate_ids or state.candidate_ids
+        click_after_choice = state.click_after_choice
     candidates = suggest_people(context, candidate_ids)
     title, text = _failure_texts(context, error)
     # The hints are short: each further line on the first screen leaves space for one candidate less.
@@ -168,12 +169,7 @@ def person_picker(context: PanelContext, click: Click) -> Canvas:
         buttons.insert(0, link_button(click_id("who", "undo", pick.person_id), _("Clear this match")))
     return _screen(
         context,
-        PickerState(
-            candidate_ids=state.candidate_ids,
-            click_after_choice=state.click_after_choice,
-            query=query,
-            excluded_id=excluded_id,
-        ),
+        replace(state, query=query, excluded_id=excluded_id),
         candidates,
         title=_("Who is this?"),
         text=text,

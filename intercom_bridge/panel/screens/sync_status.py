@@ -195,7 +195,10 @@ def _details(details: SyncDetails, *, is_merged_away: bool) -> list[Component]:
         text = _("The bridge could not ask Intercom for missing messages: %(reason)s")
         components.append(_reason_text(text, details.comparison_problem))
     components += [*failed_buttons(status), *left_out_buttons(status)]
-    return components if is_merged_away else [*components, *switch_buttons(status)]
+    # A conversation that was merged into another one gets no new messages, so there is nothing to pause.
+    if not is_merged_away:
+        components += switch_buttons(status)
+    return components
 
 
 def _deleted_tickets(tickets: tuple[Ticket, ...]) -> list[Component]:
@@ -228,7 +231,8 @@ def _failure_text(failure: Failure) -> Text:
 def _failed_files(tickets: tuple[TicketSync, ...]) -> list[Component]:
     """Return a text for each ticket to which a file could not be copied, with the reason."""
     components: list[Component] = []
-    for ticket in [ticket for ticket in tickets if ticket.files.failed][:MAX_FAILURES]:
+    tickets_with_failures = [ticket for ticket in tickets if ticket.files.failed]
+    for ticket in tickets_with_failures[:MAX_FAILURES]:
         ref = escape_markdown(shorten(ticket.ref, MAX_REF_LENGTH))
         problem = failed_files_text(ticket.files, MAX_REASON_LENGTH)
         text = _("**%(ticket)s**: %(problem)s") % {"ticket": ref, "problem": problem}

@@ -65,12 +65,12 @@ from .ticket_list import link_text
 # Lengths are in characters. The Inbox cuts longer values in a table, so those become paragraphs.
 MAX_TABLE_VALUE_LENGTH = 60
 MAX_PARAGRAPH_LENGTH = 1500
-# Of all paragraphs together: a canvas holds 64 KB, and most characters take at most seven bytes.
+# For all paragraphs together: a canvas holds 64 KB, and most characters take at most seven bytes.
 MAX_PARAGRAPHS_LENGTH = 4500
 MAX_TITLE_LENGTH = 255
 MAX_ENTRY_LENGTH = 300
 MAX_FILE_NAME_LENGTH = 60
-# Of a page of a long text: a canvas holds 64 KB, and a character takes up to twelve bytes.
+# For a page of a long text: a canvas holds 64 KB, and a character takes up to twelve bytes.
 MAX_PAGE_LENGTH = 4000
 
 
