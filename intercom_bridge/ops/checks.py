@@ -430,7 +430,11 @@ def _check_form(profile: TicketProfile) -> Iterator[CheckMessage]:
     form = profile.form_attributes
     if not form:
         yield _error("E111", "Its create form has no field.", "Add at least title and description.", profile)
-    elif isinstance(profile.attributes_mapping, dict) and profile.code("title") not in form:
+    elif (
+        isinstance(form, list)
+        and isinstance(profile.attributes_mapping, dict)
+        and profile.code("title") not in form
+    ):
         yield _error(
             "E112",
             f"Its create form has no field {profile.code('title')}, which iTop requires.",

@@ -351,7 +351,9 @@ def test_automatic_attributes_follow_the_mapping(good: Workspace) -> None:
     assert row_ids() == {"E117"}
 
 
-@pytest.mark.parametrize("broken", [{"form_attributes": [["title"]]}, {"attributes_mapping": ["x"]}])
+@pytest.mark.parametrize(
+    "broken", [{"form_attributes": [["title"]]}, {"form_attributes": 5}, {"attributes_mapping": ["x"]}]
+)
 def test_an_invalid_profile_can_be_validated(broken: dict[str, object]) -> None:
     with pytest.raises(ValidationError) as refused:
         TicketProfile(name="x", **broken).full_clean(validate_unique=False)

@@ -355,6 +355,7 @@ def test_a_deleted_conversation_is_replaced_by_the_customers_next_one(
     talking.click("Refresh")
     assert "The conversation was deleted in Intercom" in talking.text
     talking.click("Try the failed ones again")
+    assert talking.text.startswith("1 of 2 sent")
     work()
     talking.click("Refresh")
     assert "could not be sent" not in talking.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +115,18 @@ def test_of_more_than_three_linked_tickets_three_are_displayed_and_closed_ones_l
     shown = [entry["title"][:8] for entry in items(linked) if entry["id"].startswith("ticket:")]
     assert len(shown) == 3 and "R-000008" not in shown
     assert "R-000008" in linked.click("All 4 linked tickets").text
+
+
+def test_of_many_closed_tickets_two_are_named_and_the_others_counted(linked: Teammate, itop: Itop) -> None:
+    others = [
+        ticket for ticket in itop.store.all("UserRequest") if ticket["caller_id"] == 40 and ticket["id"] != 8
+    ]
+    for ticket in others[:3]:
+        link_directly(ticket["id"], ticket["ref"])
+        itop.store.update("UserRequest", ticket["id"], status="new")
+    for object_id in (8, others[0]["id"], others[1]["id"]):
+        itop.store.update("UserRequest", object_id, status="closed")
+    assert re.search(r"R-\d+, R-\d+, and 1 more are closed", linked.open().text)
 
 
 def test_the_tickets_are_displayed_without_a_further_call(linked: Teammate, itop: Itop) -> None:

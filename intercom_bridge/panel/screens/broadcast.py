@@ -254,7 +254,9 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
     counts, failures = count_by_state(broadcast), failed_messages(broadcast)
     waiting, posted = counts[OutgoingMessage.State.WAITING], counts[OutgoingMessage.State.POSTED]
     if waiting:
-        title = _("%(posted)d of %(total)d sent") % {"posted": posted, "total": sum(counts.values())}
+        # Not the sum of `counts`: a failed message may have been replaced by one in another conversation.
+        total = posted + waiting + len(failures)
+        title = _("%(posted)d of %(total)d sent") % {"posted": posted, "total": total}
     elif failures:
         title = ngettext("%(count)d could not be sent", "%(count)d could not be sent", len(failures))
         title %= {"count": len(failures)}

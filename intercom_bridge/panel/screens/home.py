@@ -391,7 +391,10 @@ class HomeScreen:
                 "%(tickets)s are closed: new messages may not be noticed there",
                 len(closed),
             )
-            texts.append(text % {"tickets": ", ".join(closed[:MAX_CLOSED_REFS])})
+            refs = closed[:MAX_CLOSED_REFS]
+            if more := len(closed) - len(refs):
+                refs.append(_("and %(count)d more") % {"count": more})
+            texts.append(text % {"tickets": ", ".join(refs)})
         if not status.on:
             texts.append(_("new messages are not copied"))
         if status.paused:
