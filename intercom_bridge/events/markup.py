@@ -152,10 +152,11 @@ class _IntercomRenderer(HtmlRenderer):
 
     def _escape(self, text: str) -> str:
         """Return the text escaped, without the addresses of iTop's images and, for customers, of its back office."""
-        text = _without_image_urls(text)
-        if self._for_customer:
-            text = BARE_URL.sub(self._url_for_customer, text)
-        return escape(text)
+        return escape(self._for_reader(_without_image_urls(text)))
+
+    def _for_reader(self, text: str) -> str:
+        """Return the text as it is for teammates. For customers, replace the addresses of iTop's back office."""
+        return BARE_URL.sub(self._url_for_customer, text) if self._for_customer else text
 
     def _url_for_customer(self, match: re.Match[str]) -> str:
         url = strip_punctuation(match[0])
@@ -197,7 +198,7 @@ class _IntercomRenderer(HtmlRenderer):
         name = " ".join(node.attributes.get("alt", "").split())
         if _has_image_url(name):
             name = ""
-        return escape(media_label(node.tag, cut(name, 200)))
+        return escape(media_label(node.tag, cut(self._for_reader(name), 200)))
 
     def _heading(self, node: Element) -> list[str]:
         return visible_element("h1" if node.tag == "h1" else "h2", trim(self._run(node.children)))

@@ -141,6 +141,12 @@ def test_an_address_of_the_back_office_in_code_is_replaced_for_customers() -> No
     assert to_intercom(html, ITOP, for_customer=True) == expected
 
 
+def test_an_address_of_the_back_office_as_the_name_of_a_picture_is_replaced_for_customers() -> None:
+    html = f'<p><img src="https://x.example/a.png" alt="{CONSOLE.format("Server", 1)}"></p>'
+    assert to_intercom(html, ITOP, for_customer=True) == "<p>[Picture: [Internal link]]</p>"
+    assert "operation=details" in to_intercom(html, ITOP)
+
+
 def test_links_to_itop_are_only_labels_in_plain_text_for_teammates() -> None:
     html = '<p><a href="HTTPS://iTop.example:443/pages/UI.php?id=1">R-000001</a> <a href="https://x.example">x</a></p>'
     assert to_plain_text(html, ITOP) == "R-000001 x (https://x.example)"
