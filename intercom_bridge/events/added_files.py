@@ -227,11 +227,9 @@ def _saved_with(reader: TicketReader, ticket_ids: Iterable[int], condition: str)
 
     iTop records the file and the entry in the same change. In the condition, `l` is the operation on the log.
     """
-    ticket_ids = tuple(ticket_ids)
     query = "SELECT a FROM Attachment AS a JOIN CMDBChangeOpAttachmentAdded AS o ON o.attachment_id = a.id"
     query += " JOIN CMDBChange AS c ON o.change = c.id JOIN CMDBChangeOpSetAttributeCaseLog AS l ON l.change = c.id"
     query += f" WHERE a.item_class = {quote(reader.ticket_class)} AND a.item_id IN ({ids(ticket_ids)})"
     query += f" AND l.objclass = {quote(reader.ticket_class)} AND l.objkey = a.item_id AND {condition}"
     found = reader.client.get("Attachment", query, fields=("id", "item_id"), deadline=DEADLINE_SECONDS)
-    places = [FilePlace(attachment.integer("item_id"), attachment.id) for attachment in found]
-    return [place for place in places if place.ticket_id in ticket_ids]
+    return [FilePlace(attachment.integer("item_id"), attachment.id) for attachment in found]

@@ -34,7 +34,7 @@ def author_of(
 
 
 def _person_of(itop: ItopInstance, client: Client, account_id: int) -> EventAuthor:
-    """Return the account's person (recording 269).
+    """Return the account's person.
 
     The result is empty if the account has no person, or if the bridge's account is not allowed to read it.
     """

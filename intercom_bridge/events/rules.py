@@ -53,7 +53,7 @@ def plan(
     entries_in_reply = {event.pk for event in events if _action_for(event, rules) == Action.REPLY}
     for event in events:
         action = _action_for(event, rules)
-        # Only a file's event has an entry: the one that the file was saved with.
+        # `entry_id` is only set on the event of a file: the event of the log entry that was saved with the file.
         if rules.files == FileAction.WITH_REPLY and event.entry_id in entries_in_reply:
             action = Action.REPLY
         event.reason_code = ReasonCode.NOT_REPORTED if action == Action.NOTHING else why_not_posted

@@ -50,6 +50,7 @@ def reopen_or_note(
             _note_closed(delivery)
     if written is None:
         return ReasonCode.ALREADY_WRITTEN, ""
+    # Also for a resolved ticket that is not reopened.
     if status in profile.excluded_states:
         return ReasonCode.TICKET_CLOSED, status
     return ReasonCode.NONE, ""

@@ -155,7 +155,8 @@ def _optional_codes(context: PanelContext) -> set[str]:
 def _unlisted_row(context: PanelContext, person: Person, ticket: Ticket) -> TicketRow:
     """Return the row of a linked ticket that the cached list does not contain.
 
-    If the bridge created the ticket for this person, its title is known from the submitted form.
+    Its state is unknown. If the bridge created it for this person, its title is known from the submitted form, and it
+    is shown as ongoing until iTop returns its state.
     """
     row = _row_of_linked(ticket, _("unknown state"))
     creation = TicketCreation.objects.filter(ticket=ticket, caller_id=person.id).first()

@@ -126,18 +126,18 @@ class Signature(BaseAuthentication):
         Return None if no workspace has signed the body.
         """
         raw = _raw_body(request)
-        secret_names = self._matching_secrets(raw, given_signature)
-        if not secret_names:
-            _free_body(request)
+        secret_by_workspace = self._matching_secrets(raw, given_signature)
+        if not secret_by_workspace:
+            _free_body(request)  # anybody can send such bodies
             return None
         data = _parse(raw)
         workspace_id = workspace_id_of(data)
-        if workspace_id not in secret_names:
+        if workspace_id not in secret_by_workspace:
             return None
         workspace = Workspace.objects.for_signed_request(workspace_id)
         if workspace is None:
             return None
-        return workspace, secret_names[workspace_id], SignedBody(raw=raw, data=data)
+        return workspace, secret_by_workspace[workspace_id], SignedBody(raw=raw, data=data)
 
     def _matching_secrets(self, raw: bytes, given_signature: str) -> dict[str, str]:
         """Return the column of the secret that matches the signature, by the id of its workspace.

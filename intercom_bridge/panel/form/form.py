@@ -170,11 +170,12 @@ class Form:
         An attribute that iTop does not know, or that the bridge fills in, gets no field.
         """
         problems = list(problems)
-        not_added = {form_field.code for form_field in self.fields(context)} | context.profile.filled_in()
+        fields = {form_field.code for form_field in self.fields(context)}
+        needs_no_field = fields | context.profile.filled_in()
         added = list(self.added_codes)
         for problem in problems:
             code = problem["attribute"]
-            if problem["kind"] != UNKNOWN_ATTRIBUTE and code not in (*not_added, *added):
+            if problem["kind"] != UNKNOWN_ATTRIBUTE and code not in (*needs_no_field, *added):
                 added.append(code)
         return replace(self, key=new_key(), errors=explain_problems(problems), added_codes=tuple(added))
 

@@ -50,7 +50,7 @@ def search_screen(context: PanelContext, query: str, page: int) -> Canvas:
     """Return the search field with a page of results. For an empty query, return only the field."""
     results = search_tickets(context, query, page)
     field = Input(
-        # This is also the click of its button. Intercom sends the text as the value of this id.
+        # Intercom sends this id both as the click on the field's button and as the key of the entered text.
         id=FIND,
         label=_("Reference or words of the title"),
         value=results.query,
