@@ -179,8 +179,8 @@ def find_attachments(
 ) -> dict[str, int]:
     """Return the ids of the existing files with these `temp_ids`, by `temp_id`. Of duplicates, return the lowest id.
 
-    `owner` limits the search to one ticket: a file of a message that is copied to several tickets has the same
-    `temp_id` in each of them (recording 252).
+    iTop's column `temp_id` contains the idempotency key of the caller's `temp_id` (recording 252). `owner` limits the
+    search to one ticket: a file that is copied to several tickets has the same `temp_id` in each of them.
     """
     temp_id_by_key = {idempotency_key(temp_id): temp_id for temp_id in temp_ids}
     if not temp_id_by_key:

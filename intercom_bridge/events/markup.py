@@ -135,7 +135,7 @@ class _IntercomRenderer(HtmlRenderer):
             return self._text(_SPACES.sub(" ", node))
         if node.tag == "a" or node.is_block or node.tag in _KEPT_INLINE or not node.children:
             return super().inline(node)
-        # Intercom does not keep this tag, so only its content remains.
+        # Intercom does not keep any other inline tag, so only its content remains.
         return self._run(node.children)
 
     def _text(self, text: str) -> str:

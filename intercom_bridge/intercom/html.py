@@ -519,7 +519,7 @@ class HtmlRenderer(_Renderer):
             if isinstance(cell, Element) and cell.tag in CELLS:
                 cells.append(f"<{cell.tag}>{self._item(cell.children)}</{cell.tag}>")
             elif content := self._item([cell]):
-                # Only below `tree.MAX_DEPTH`, where a row may contain something other than cells.
+                # Only in elements nested deeper than `tree.MAX_DEPTH`: there, a row may contain other nodes than cells.
                 cells.append(f"<td>{content}</td>")
         return f"<tr>{''.join(cells)}</tr>" if cells else ""
 

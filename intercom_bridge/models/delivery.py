@@ -53,7 +53,7 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         return paused.exclude(log="")
 
     def write_after_all(self) -> int:
-        """Queue these skipped deliveries, and return how many there are. Their messages must still be stored."""
+        """Queue these skipped deliveries after all, and return their number. None of them may be erased."""
         now = timezone.now()
         return self.update(
             state=Delivery.State.WAITING,

@@ -92,7 +92,7 @@ def check_log(ticket: Ticket) -> None:
             concurrent = concurrent_by_key.get(delivery.idempotency_key, [])
             is_missing = delivery in missing
             if is_missing and operations is None:
-                # Our account may not read change operations, but it may search by them.
+                # The bridge's account may not read operations. Search for the ticket by a condition on its operations.
                 is_overwritten = _is_overwritten(client, delivery, code)
             else:
                 is_overwritten = is_missing and bool(concurrent)

@@ -328,7 +328,10 @@ def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -
 
 
 def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadline) -> None:
-    """After the first write to a log, find out whether iTop tracks its changes: whether it has stored the key."""
+    """After the first write to a log, find out whether iTop tracks changes of this log.
+
+    If it does, its history contains the delivery's idempotency key.
+    """
     ticket, log_key = delivery.ticket, _log_key(delivery)
     if log_key in ticket.itop.tracked_logs:
         return

@@ -27,9 +27,9 @@ def possible_duplicates(
 ) -> list[TicketRow]:
     """Return the open tickets that the new one may duplicate, MAX_DUPLICATES at most.
 
-    These are all tickets that are linked to this conversation, and the contact's tickets about the same subject. A
-    ticket is about the same subject if its title is similar to the new one's, or if all words of its title occur in the
-    new one's title and description. Linked tickets come first, then those whose titles have most words in common.
+    These are all tickets linked to this conversation, and the contact's ongoing tickets about the same subject. A
+    ticket is about the same subject if its title is similar to the new one's, or if all words of its title occur in
+    the new one's title and description. Linked tickets come first, then those whose titles have most words in common.
     """
     title_words = _words(title)
     all_words = title_words | _words(description)

@@ -255,11 +255,10 @@ class _Beginning(NamedTuple):
 
 
 def _find_beginning(cached: CachedTickets, changes: LinkChanges, unlinked: UnlinkedEvents) -> _Beginning:
-    """Return a beginning before the first message that the PHP extension did not get.
+    """Return a beginning before the first message that the bridge skipped because it did not know of the link.
 
-    Intercom now sends its notifications to the bridge, so the extension gets no messages. The bridge has skipped these
-    messages (`unlinked`), because it did not know of the link, and has to write them now. In case the extension has
-    written one of them too, the writer first looks for the message in the ticket's log.
+    `unlinked` contains the notifications of these messages. If the PHP extension has written one of them, the message
+    is not written twice: the writer first looks for it in the ticket's log.
     """
     position = changes.since_part_at, changes.since_part_order
     received_since = cached.at - RECENT_EVENTS

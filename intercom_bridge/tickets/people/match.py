@@ -163,6 +163,7 @@ def _pick_for_merged_contact(
         match = _stored_match(context)
     if match is None or not match.merged_from:
         return None
+    # The contact's own data may fit several persons. The choice may decide between them, but not name anybody else.
     is_one_of_several = error.failure is MatchFailure.SEVERAL and match.person_id in error.candidates
     if error.candidates and not is_one_of_several:
         match.delete()
