@@ -69,8 +69,8 @@ def _examine_tracking(probe: Probe) -> Iterator[Finding]:
 def _tracking_finding(probe: Probe, log_name: str, delivery: Delivery | None) -> Finding:
     """Report whether iTop tracks changes of a log. `log_name` is like "UserRequest.public_log".
 
-    iTop tracks them if its history contains `delivery`, the newest message in this log. If `delivery` is None, report
-    what earlier writes have shown.
+    If iTop's history contains `delivery`, the newest message in this log, iTop tracks them. If `delivery` is
+    None, report what earlier writes have shown.
     """
     check = probe.subject.check("itop.changes")
     was_tracked = probe.itop.tracked_logs.get(log_name)  # None: no write has shown it yet

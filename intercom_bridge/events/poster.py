@@ -203,7 +203,7 @@ class _Attempt:
         return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
     def _store_part(self, part: Part | None, author_id: str) -> None:
-        """Store the message's part. It is None if Intercom accepted the message but did not return the part."""
+        """Store which part the message became. `part` is None if Intercom accepted it but did not return a part."""
         message = self.message
         message.admin_id = author_id
         if part is None:

@@ -473,7 +473,8 @@ def _save(delivery: Delivery) -> None:
         for name in ("state", "reason_code", "reason_detail"):
             del values[name]
         stored.update(**values)
-    if is_written or (is_saved and delivery.state == State.FAILED):
+    has_failed = is_saved and delivery.state == State.FAILED
+    if is_written or has_failed:
         count_delivery(delivery)
-    if is_saved and delivery.state == State.FAILED:
+    if has_failed:
         note_failed_delivery(delivery)
