@@ -9,11 +9,13 @@ from .reason import ReasonCode
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):
-    def claim(self, kind: str, about_id: int = 0, *, code: str = "", every: dt.timedelta) -> bool:
-        """Return whether the caller has to send this e-mail now. If so, record that it is sent.
+    def claim(
+        self, kind: str, about_id: int = 0, *, code: str = "", every: dt.timedelta
+    ) -> dt.datetime | None:
+        """Return the time of the claim if the caller has to send this e-mail now, and record that it is sent.
 
-        The e-mail is not due if the last one of its kind had the same code and was sent less than `every` ago. If
-        several workers call this at the same moment, only one gets True.
+        Return None if the e-mail is not due: the last one of its kind had the same code and was sent less than `every`
+        ago. If several workers call this at the same moment, only one gets a time.
         """
         now = timezone.now()
         values = {"code": code, "sent_at": now}
@@ -22,8 +24,20 @@ class AlertQuerySet(models.QuerySet["Alert"]):
                 self.create(kind=kind, about_id=about_id, **values)
         except IntegrityError:
             is_due = models.Q(sent_at__lte=now - every) | ~models.Q(code=code)
-            return bool(self.filter(is_due, kind=kind, about_id=about_id).update(**values))
-        return True
+            is_claimed = self.filter(is_due, kind=kind, about_id=about_id).update(**values)
+            return now if is_claimed else None
+        return now
+
+    def release(self, kind: str, about_id: int, claimed_at: dt.datetime, earlier: Alert | None) -> None:
+        """Restore the alert that a claim has replaced, so that the e-mail is due again. `earlier` is None if none.
+
+        Another worker's later claim stays as it is.
+        """
+        claimed = self.filter(kind=kind, about_id=about_id, sent_at=claimed_at)
+        if earlier is None:
+            claimed.delete()
+        else:
+            claimed.update(code=earlier.code, sent_at=earlier.sent_at)
 
 
 class Alert(models.Model):

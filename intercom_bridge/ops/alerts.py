@@ -156,15 +156,9 @@ def _report(
     """Send an e-mail about the row, unless one with this code was sent less than `every` ago."""
     earlier = Alert.objects.filter(kind=kind, about_id=row.pk).first()
     # Several workers may try: the one that can claim the alert sends the e-mail.
-    if not Alert.objects.claim(kind, row.pk, code=code, every=every):
-        return
-    if _send(subject, *lines):
-        return
-    # Restore the alert that the claim has replaced, so that the e-mail is tried again.
-    Alert.objects.filter(kind=kind, about_id=row.pk).delete()
-    if earlier is not None:
-        earlier.pk = None
-        earlier.save(force_insert=True)
+    claimed_at = Alert.objects.claim(kind, row.pk, code=code, every=every)
+    if claimed_at is not None and not _send(subject, *lines):
+        Alert.objects.release(kind, row.pk, claimed_at, earlier)
 
 
 def _send(subject: str, *lines: str) -> bool:

@@ -6,11 +6,13 @@ import datetime as dt
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from django.core import mail
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -345,3 +347,53 @@ def test_another_worker_sends_no_second_e_mail(paused: ItopInstance, monkeypatch
     monkeypatch.setattr(mail, "send_mail", meanwhile)
     send_alerts()
     assert len(mail.outbox) == 1
+
+
+def test_another_worker_may_claim_an_e_mail_as_soon_as_a_failed_one_is_released(
+    paused: ItopInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other worker acts after each statement with which the first one releases the alert."""
+    lasts(11)
+    send_alerts()
+    record_failure(paused, ItopLoginError("no"))
+    send = mail.send_mail
+    stack = ExitStack()
+
+    def act_after(execute: Any, *arguments: Any) -> Any:
+        result = execute(*arguments)
+        stack.close()
+        monkeypatch.setattr(mail, "send_mail", send)
+        send_alerts()
+        return result
+
+    def fail(*_arguments: Any) -> int:
+        stack.enter_context(connection.execute_wrapper(act_after))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(mail, "send_mail", fail)
+    send_alerts()
+    send_alerts()
+    assert subjects() == ["iTop “Sandbox” is not available", "iTop “Sandbox” refuses the bridge's account"]
+
+
+def test_a_failed_e_mail_does_not_release_what_another_worker_has_claimed_since(
+    paused: ItopInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lasts(11)
+    send = mail.send_mail
+
+    def meanwhile(*_arguments: Any) -> int:
+        """Let the iTop work again and stop again, which another worker reports, before this e-mail fails."""
+        monkeypatch.setattr(mail, "send_mail", send)
+        paused.refresh_from_db()
+        record_success(paused)
+        send_alerts()
+        record_failure(paused, ItopUnreachableError("refused"))
+        lasts(11)
+        send_alerts()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(mail, "send_mail", meanwhile)
+    send_alerts()
+    send_alerts()
+    assert subjects() == ["iTop “Sandbox” works again", "iTop “Sandbox” is not available"]
