@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
 from .encryption import Secret, SecretField
@@ -207,10 +207,12 @@ class ItopInstance(models.Model):
 
     def learn_tracking(self, log: str, *, is_tracked: bool) -> None:
         """Store whether this iTop records a change for each write to the log, for example "UserRequest.public_log"."""
-        # Another process may have stored the same about another log.
-        self.refresh_from_db(fields=["tracked_logs"])
-        self.tracked_logs = {**self.tracked_logs, log: is_tracked}
-        self.save(update_fields=["tracked_logs"])
+        with transaction.atomic():
+            # The lock keeps another process from storing the same about another log before this one has saved.
+            locked = type(self).objects.select_for_update()
+            self.refresh_from_db(fields=["tracked_logs"], from_queryset=locked)
+            self.tracked_logs = {**self.tracked_logs, log: is_tracked}
+            self.save(update_fields=["tracked_logs"])
 
     @property
     def zone(self) -> dt.tzinfo:

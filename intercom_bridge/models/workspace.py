@@ -8,7 +8,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
-from django.db import DatabaseError, models
+from django.db import DatabaseError, models, transaction
 from django.utils import timezone
 
 from itop_client import OqlError, parse
@@ -297,18 +297,20 @@ class Workspace(models.Model):
             log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
 
     def note_topic(self, topic: str) -> None:
-        """Store that a notification with this topic was received. At most one write per topic and hour.
-
-        Two processes may overwrite each other's value. A topic that is lost is stored with its next notification.
-        """
+        """Store that a notification with this topic was received. At most one write per topic and hour."""
         now = int(timezone.now().timestamp())
         # For a topic that was never received, 0 makes `last` old enough to be replaced.
-        first, last = self.topics_received.get(topic, (now, 0))
+        _first, last = self.topics_received.get(topic, (now, 0))
         if now - last < TOPIC_NOTED_EVERY_SECONDS:
             return
-        self.topics_received = {**self.topics_received, topic: [first, now]}
         try:
-            type(self).objects.filter(pk=self.pk).update(topics_received=self.topics_received)
+            with transaction.atomic():
+                # The lock keeps another process from storing another topic before this one has saved.
+                locked = type(self).objects.select_for_update()
+                self.refresh_from_db(fields=["topics_received"], from_queryset=locked)
+                first, _last = self.topics_received.get(topic, (now, 0))
+                self.topics_received = {**self.topics_received, topic: [first, now]}
+                self.save(update_fields=["topics_received"])
         except DatabaseError as error:
             # The notification itself is already stored, so the webhook can be answered.
             log.warning("workspace.topic_not_noted", workspace=self.workspace_id, error=type(error).__name__)
