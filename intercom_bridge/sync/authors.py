@@ -1,9 +1,11 @@
 """Look up iTop accounts: the account that a message is written under, and whether a person can log in to the portal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
+from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom.payloads import Author
 from intercom_bridge.models import CachedAnswer, ItopInstance, PersonMatch
 from itop_client import Client, Deadline, ItopPermissionError, ItopRejectedError, quote
 
@@ -18,15 +20,46 @@ ACCOUNT_QUESTION = "account of "
 PORTAL_PROFILE = "Portal user"
 
 
-def accounts_of(
-    itop: ItopInstance, client: Client, emails: Iterable[str], *, deadline: float
-) -> dict[str, int]:
+def accounts_of_authors(
+    itop: ItopInstance, authors: Sequence[tuple[int, Author]], *, deadline: float
+) -> list[int]:
+    """Return the iTop account of each author, 0 if there is none or the bridge may not set authors.
+
+    authors: the primary key of the workspace and the author. Raise ItopError if iTop cannot answer now.
+    """
+    # Only Administrators may set another account as the author. None means that this is not known yet.
+    if itop.is_administrator is False:
+        return [0] * len(authors)
+    signed_in = _signed_in_emails(itop, {author.id for _workspace_pk, author in authors})
+    emails = [
+        signed_in.get((workspace_pk, author.id), author.email if _may_have_account(author) else "")
+        for workspace_pk, author in authors
+    ]
+    if not any(emails):
+        return [0] * len(authors)
+    accounts = _accounts_of(itop, emails, deadline=deadline)
+    return [accounts.get(_normalized(email), 0) for email in emails]
+
+
+def _may_have_account(author: Author) -> bool:
+    """Return whether an iTop account may be looked up by the author's e-mail address.
+
+    A lead's address is not used, because Intercom lets visitors enter any address.
+    """
+    return author.type in ("admin", "user")
+
+
+def _normalized(email: str) -> str:
+    return email.strip().casefold()
+
+
+def _accounts_of(itop: ItopInstance, emails: Iterable[str], *, deadline: float) -> dict[str, int]:
     """Return the account ids by lower-case address. Leave out addresses with no enabled account, or with several.
 
     iTop's query may also match similar addresses, because é equals e in its database's collation. Only addresses that
     differ in case at most are accepted. Raise ItopError if iTop cannot answer now.
     """
-    wanted = {email.strip().casefold() for email in emails if email.strip()}
+    wanted = {_normalized(email) for email in emails} - {""}
     accounts: dict[str, int] = {}
     unknown = []
     for email in sorted(wanted):
@@ -35,13 +68,13 @@ def accounts_of(
             unknown.append(email)
         elif cached.value:  # 0 is cached for an address without a usable account
             accounts[email] = cached.value
-    budget = Deadline(deadline)
+    client, budget = itop_client(itop), Deadline(deadline)
     for start in range(0, len(unknown), LOOKUP_BATCH):
         accounts |= _look_up(itop, client, unknown[start : start + LOOKUP_BATCH], budget.remaining())
     return accounts
 
 
-def signed_in_emails(itop: ItopInstance, contact_ids: Iterable[str]) -> dict[tuple[int, str], str]:
+def _signed_in_emails(itop: ItopInstance, contact_ids: Iterable[str]) -> dict[tuple[int, str], str]:
     """Return the e-mail addresses of contacts who signed in through iTop, by (workspace pk, contact id).
 
     iTop's address is more reliable than Intercom's, which the contact may have entered.
@@ -101,7 +134,7 @@ def portal_question(person_id: int) -> str:
 
 
 def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: float) -> dict[str, int]:
-    """Query iTop for the accounts of these lower-case addresses, and cache the result. See `accounts_of`."""
+    """Query iTop for the accounts of these lower-case addresses, and cache the result. See `_accounts_of`."""
     addresses = ", ".join(quote(email) for email in emails)
     query = f"SELECT User AS u WHERE u.email IN ({addresses}) AND u.status != 'disabled'"
     try:
@@ -116,7 +149,7 @@ def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: fl
         return {}
     ids_by_email: dict[str, list[int]] = {email: [] for email in emails}
     for user in users:
-        email = user.text("email").strip().casefold()
+        email = _normalized(user.text("email"))
         if email in ids_by_email:
             ids_by_email[email].append(user.id)
     accounts = {}

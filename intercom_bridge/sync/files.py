@@ -45,10 +45,10 @@ from itop_client import (
     UnclassifiedError,
 )
 
-from .authors import accounts_of, signed_in_emails
+from .authors import accounts_of_authors
 from .circuit_breaker import backoff_seconds, claim_write, record_failure, record_success
 from .failure_notes import note_failed_files
-from .message import NO_LINKS, FileLinks, may_have_account, part_from_json, part_to_json
+from .message import NO_LINKS, FileLinks, part_from_json, part_to_json
 
 log = structlog.get_logger(__name__)
 
@@ -165,7 +165,8 @@ def _attempt(
 
 def _copy(row: FileToItop, seconds: float, owner: TicketOwner | None, *, shows_picture: bool) -> None:
     """Copy the file. Raise what `copy` raises, and FileNotStoredError instead of OSError."""
-    account_id = _account_of(row)
+    author = (row.conversation.workspace_id, Author(**(row.author or {})))
+    (account_id,) = accounts_of_authors(row.ticket.itop, [author], deadline=settings.WRITE_SECONDS)
     try:
         copy(row, seconds, account_id=account_id, shows_picture=shows_picture, owner_of_files=owner)
     except OSError as error:
@@ -263,20 +264,6 @@ def _save_outcome(row: FileToItop) -> bool:
     for name in ("state", "reason_code", "reason_detail"):
         del values[name]
     return bool(stored.update(**values))
-
-
-def _account_of(row: FileToItop) -> int:
-    """Return the iTop account id of the file's author, 0 if there is none or the bridge may not set authors."""
-    itop = row.ticket.itop
-    author = Author(**(row.author or {}))
-    signed_in_email = signed_in_emails(itop, {author.id}).get((row.conversation.workspace_id, author.id))
-    intercom_email = author.email if may_have_account(author) else ""
-    email = signed_in_email or intercom_email
-    # Only Administrators may set another account as the author. None means that this is not known yet.
-    if itop.is_administrator is False or not email:
-        return 0
-    accounts = accounts_of(itop, itop_client(itop), {email}, deadline=settings.WRITE_SECONDS)
-    return accounts.get(email.casefold(), 0)
 
 
 # --- Called by the message's writer, for the files of one message ---

@@ -132,14 +132,6 @@ def label_of_author(name: str) -> str:
     return f"{name or _('Somebody')} (Intercom)"[:200]
 
 
-def may_have_account(author: Author) -> bool:
-    """Return whether an iTop account may be looked up by the author's e-mail address.
-
-    A lead's address is not used, because Intercom lets visitors enter any address.
-    """
-    return author.type in ("admin", "user") and bool(author.email)
-
-
 def log_item(
     part: Part, account_id: int, conversation_url: str, *, may_set_author: bool, links: FileLinks = NO_LINKS
 ) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import datetime as dt
 import threading
 import time
-from collections.abc import Sequence
 
 import structlog
 from django.conf import settings
@@ -14,7 +13,6 @@ from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketSnapshot, WebhookEvent
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretDecryptionError
@@ -35,12 +33,12 @@ from itop_client import (
     written_keys,
 )
 
-from .authors import accounts_of, forget_accounts, signed_in_emails
+from .authors import accounts_of_authors, forget_accounts
 from .circuit_breaker import backoff_seconds, claim_write, record_failure, record_success
 from .failure_notes import note_failed_delivery
 from .files import MessageWithFiles, copy_small_files, messages_with_files
 from .intake import process_unprocessed
-from .message import NO_LINKS, idempotency_key_of, log_item, may_have_account, part_from_json
+from .message import NO_LINKS, idempotency_key_of, log_item, part_from_json
 from .reopen import reopen_or_note
 from .verify import is_in_log, is_shown_in_log, log_attribute
 
@@ -186,7 +184,7 @@ def _attempt(delivery: Delivery) -> bool:
     try:
         client = itop_client(ticket.itop)
         if delivery.item is None:
-            _render(delivery, client, deadline, files)
+            _render(delivery, deadline, files)
         if _is_already_in_log(delivery, client, deadline):
             _set_written(delivery, *reopen_or_note(delivery, None, client, deadline))
             return True
@@ -217,7 +215,7 @@ def _attempt(delivery: Delivery) -> bool:
     return True
 
 
-def _render(delivery: Delivery, client: Client, deadline: Deadline, files: MessageWithFiles | None) -> None:
+def _render(delivery: Delivery, deadline: Deadline, files: MessageWithFiles | None) -> None:
     """Render the entry once and store it before the first attempt: a retry must send the same request.
 
     Also render the ticket's next deliveries without files, to save queries. `files` is None if the message has none.
@@ -226,7 +224,10 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline, files: Messa
     batch = [delivery, *following]
     own_part, links = files or (part_from_json(delivery.part), NO_LINKS)
     parts = [own_part, *(part_from_json(other.part) for other in following)]
-    account_ids = _account_ids(batch, parts, client, deadline)
+    authors = [
+        (other.conversation.workspace_id, part.author) for other, part in zip(batch, parts, strict=True)
+    ]
+    account_ids = accounts_of_authors(delivery.ticket.itop, authors, deadline=deadline.remaining())
     # Read after the look-up of the accounts, which may have found that the bridge's account is no Administrator.
     may_set_author = delivery.ticket.itop.is_administrator is not False
     # Rendered before the transaction begins: on SQLite, a transaction excludes all other writers.
@@ -261,24 +262,6 @@ def _next_without_files(delivery: Delivery) -> list[Delivery]:
         and other.pk != delivery.pk
         and (other.conversation_id, other.kind, other.part_id) not in with_files
     ]
-
-
-def _account_ids(
-    deliveries: Sequence[Delivery], parts: Sequence[Part], client: Client, deadline: Deadline
-) -> list[int]:
-    """Return the iTop account of each part's author, 0 if there is none or the bridge may not set authors."""
-    itop = deliveries[0].ticket.itop
-    if itop.is_administrator is False:
-        return [0] * len(parts)
-    signed_in = signed_in_emails(itop, {part.author.id for part in parts})
-    emails = []
-    for delivery, part in zip(deliveries, parts, strict=True):
-        intercom_email = part.author.email if may_have_account(part.author) else ""
-        emails.append(signed_in.get((delivery.conversation.workspace_id, part.author.id), intercom_email))
-    if not any(emails):
-        return [0] * len(parts)
-    accounts = accounts_of(itop, client, set(filter(None, emails)), deadline=deadline.remaining())
-    return [accounts.get(email.casefold(), 0) for email in emails]
 
 
 def _render_again_without_accounts(delivery: Delivery, error: ItopNotAdministratorError) -> None:

@@ -8,7 +8,7 @@ from django.test import Client
 
 from intercom_bridge.models import PersonMatch, Ticket, Workspace
 from sandbox.itop import Itop
-from tests.teammate import ALICE, Teammate, author_of, notify, part
+from tests.teammate import ADA, ALICE, Teammate, author_of, conversation, notify, part
 
 
 def contact(workspace: Workspace, *, user_id: str = "", **changes: Any) -> dict[str, Any]:
@@ -66,3 +66,19 @@ def test_messages_of_who_signed_in_are_written_under_their_account(
     alice = next(str(row["id"]) for row in itop.store.all("User") if row["contactid"] == 40)
     assert [entry["user_id"] for entry in entries if "more thing" in entry["message"]] == [alice]
     assert {entry["user_id"] for entry in entries} == {alice}
+
+
+def test_who_signed_in_with_a_teammates_address_does_not_become_the_author_of_the_teammates_notes(
+    workspace: Workspace, teammate: Teammate, itop: Itop
+) -> None:
+    visitor = contact(workspace, email=ADA["email"], name="Al")
+    teammate.contact = visitor
+    teammate.conversation = conversation(part(2, "<p>a note</p>", author_of(ADA), part_type="note"))
+    teammate.conversation["source"]["author"] = author_of(visitor)
+    teammate.open().click("Create a ticket").click("Create ticket", Title="Something new")
+    if teammate.offers("Create anyway"):
+        teammate.click("Create anyway")
+    ticket_id = Ticket.objects.get().object_id
+    alice = next(str(row["id"]) for row in itop.store.all("User") if row["contactid"] == 40)
+    assert [entry["user_id"] for entry in itop.store.log(ticket_id)] == [alice]
+    assert [int(entry["user_id"]) for entry in itop.store.log(ticket_id, "private_log")] == [0]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from intercom_bridge.intercom.payloads import CanvasRequest
+from intercom_bridge.intercom.payloads import Author, CanvasRequest
 from intercom_bridge.models import Log
 from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES, Transcript
 from tests.teammate import ADA, ALICE, author_of, conversation, part
@@ -17,7 +17,7 @@ def transcript(*parts: dict[str, object]) -> Transcript:
 
 def logs(made: Transcript) -> dict[str, list[dict[str, object]]]:
     return made.logs(
-        {"alice.martin@acme.example": 8}, code=str, may_set_author=True, zone=dt.UTC, conversation_url=""
+        {Author.parse(author_of(ALICE)): 8}, code=str, may_set_author=True, zone=dt.UTC, conversation_url=""
     )
 
 

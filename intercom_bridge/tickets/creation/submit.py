@@ -12,10 +12,10 @@ from intercom_bridge.connections import itop_client
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.files.parts import count_expected
 from intercom_bridge.intercom.payloads import Conversation as Payload
-from intercom_bridge.models import Conversation, PersonMatch, TicketCreation
+from intercom_bridge.models import Conversation, TicketCreation
 from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.models.ticket_profile import ORIGIN
-from intercom_bridge.sync.authors import accounts_of, has_portal_account
+from intercom_bridge.sync.authors import accounts_of_authors, has_portal_account
 from intercom_bridge.sync.extension_attributes import attributes_of
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import (
@@ -205,12 +205,17 @@ def _fields(
     `itop_client.create` adds the caller, as a query that matches nothing once a ticket with this key exists.
     """
     code = context.profile.code
-    accounts = _accounts_of_authors(context, person, transcript)
+    authors = list({entry.part.author for entry in transcript.entries})
+    account_ids = accounts_of_authors(
+        context.itop,
+        [(context.workspace.pk, author) for author in authors],
+        deadline=context.deadline.remaining(),
+    )
     # Read after the look-up of accounts, which may have shown that the bridge's account is not an Administrator. None
     # means that this is not known yet.
     may_set_author = context.itop.is_administrator is not False
     logs = transcript.logs(
-        accounts,
+        dict(zip(authors, account_ids, strict=True)),
         code=code,
         may_set_author=may_set_author,
         zone=context.workspace.zone,
@@ -223,26 +228,6 @@ def _fields(
         | {attribute: {"items": items} for attribute, items in logs.items()}
         | attributes_of(conversation, sync_on=True)
     )
-
-
-def _accounts_of_authors(context: PanelContext, person: Person, transcript: Transcript) -> dict[str, int]:
-    """Return the iTop account of each author by their lower-case e-mail address in Intercom; 0 means no account.
-
-    Return {} if the bridge's account may not set the author of an entry, because then no account is needed.
-    """
-    if context.itop.is_administrator is False or not transcript.emails:
-        return {}
-    signed_in_email = person.email if person.how == PersonMatch.How.ITOP else ""
-    emails = transcript.emails
-    if signed_in_email:
-        emails.add(signed_in_email)
-    client, seconds = itop_client(context.itop), context.deadline.remaining()
-    accounts = accounts_of(context.itop, client, emails, deadline=seconds)
-    if signed_in_email:
-        # The customer signed in to iTop, so iTop's address is more reliable than Intercom's.
-        contact_email = context.request.contact.email.strip().casefold()
-        accounts[contact_email] = accounts.get(signed_in_email.casefold(), 0)
-    return accounts
 
 
 def _with_customer(context: PanelContext, itop_values: Mapping[str, str]) -> dict[str, str]:

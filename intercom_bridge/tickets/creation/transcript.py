@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from django.utils.translation import gettext as _
 
 from intercom_bridge.files.parts import files_to_json
-from intercom_bridge.intercom.payloads import Part
+from intercom_bridge.intercom.payloads import Author, Part
 from intercom_bridge.models import OutgoingMessage
 from intercom_bridge.sync.message import (
     FileLinks,
@@ -20,7 +20,6 @@ from intercom_bridge.sync.message import (
     destination,
     label_of_author,
     log_item,
-    may_have_account,
     order_of,
     shown_name,
 )
@@ -63,11 +62,6 @@ class Transcript:
         entries.sort(key=lambda entry: (entry.part.created_at, order_of(entry.part.id)))
         return cls(entries=tuple(entries))
 
-    @property
-    def emails(self) -> set[str]:
-        """The e-mail addresses of the authors who may have an account in iTop."""
-        return {entry.part.author.email for entry in self.entries if may_have_account(entry.part.author)}
-
     def count(self, log: str) -> int:
         return sum(entry.log == log for entry in self.entries)
 
@@ -92,7 +86,7 @@ class Transcript:
 
     def logs(  # noqa: PLR0913 - how each entry is rendered
         self,
-        accounts: Mapping[str, int],
+        accounts: Mapping[Author, int],
         *,
         code: Callable[[str], str],
         may_set_author: bool,
@@ -102,7 +96,7 @@ class Transcript:
     ) -> dict[str, list[dict[str, Any]]]:
         """Return the entries of each log as `core/create` expects them, by the log's attribute code. Omit empty logs.
 
-        accounts: iTop account ids by lower-case e-mail address.
+        accounts: the iTop account ids of the authors who have one, or 0.
         code: returns the attribute code of a log. A profile may map both logs to one attribute.
         may_set_author: whether the bridge's account may set the author of an entry.
         count_files: returns how many files of a message will be attached after the ticket is created.
@@ -131,7 +125,7 @@ def transcript_of(context: PanelContext, messages: tuple[Part, ...]) -> Transcri
 
 def _items(
     messages: list[_Message],
-    accounts: Mapping[str, int],
+    accounts: Mapping[Author, int],
     conversation_url: str,
     *,
     may_set_author: bool,
@@ -152,11 +146,7 @@ def _items(
         messages = messages[old_count:]
     return joint_items + [
         log_item(
-            part,
-            accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0,
-            conversation_url,
-            may_set_author=may_set_author,
-            links=links,
+            part, accounts.get(part.author, 0), conversation_url, may_set_author=may_set_author, links=links
         )
         for part, links in messages
     ]
