@@ -436,6 +436,16 @@ def test_the_name_of_the_itop_can_be_given(run: Run) -> None:
     assert ItopInstance.objects.get().name == "Service desk"
 
 
+@pytest.mark.parametrize("options", [(), ("--itop-url", URL), ("--overwrite",)])
+def test_a_name_that_no_itop_has_renames_none(run: Run, options: tuple[str, ...]) -> None:
+    run(PHP, "--itop-name", "Service desk")
+    Workspace.objects.all().delete()
+    with pytest.raises(CommandError, match=f"The iTop at {URL} is named “Service desk”, not “Service dsk”"):
+        run(PHP, "--itop-name", "Service dsk", *options, bare=True)
+    assert ItopInstance.objects.get().name == "Service desk"
+    assert not Workspace.objects.exists()
+
+
 def test_the_only_itop_need_not_be_named(run: Run) -> None:
     ItopInstance.objects.create(name="Ours", url=URL, token="x")
     run(PHP, bare=True)

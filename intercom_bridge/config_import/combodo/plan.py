@@ -58,15 +58,21 @@ class ExtensionImport:
         self.report.sections.append(apply(row, fields, title, overwrite=self.overwrite))
 
     def _import_itop(self) -> ItopInstance:
-        """Add the iTop, or update the existing row. The address of an existing row stays."""
+        """Add the iTop, or update the existing row, whose address and name stay.
+
+        Raise ConfigError if the existing iTop does not have the name on the command line: the name may be misspelled.
+        """
         fields = {name: value for name, value in self.parameters.itop.items() if name != "url"}
         if self.itop_token:
             fields["token"] = SourceValue(self.itop_token)
         existing = self._find_itop()
         if existing is None:
             return self._add_itop(fields)
-        if self.itop_name:
-            fields["name"] = SourceValue(self.itop_name)
+        if self.itop_name not in ("", existing.name):
+            raise ConfigError(
+                f"the iTop at {existing.url} is named “{existing.name}”, not “{self.itop_name}”. Correct or omit "
+                "--itop-name. Rename an iTop in the admin."
+            )
         self._apply(existing, fields, f"iTop {existing.url}")
         return existing
 

@@ -45,7 +45,12 @@ class Command(BaseCommand):
             metavar="NAME",
             help="the environment variable that holds the token of the iTop account",
         )
-        parser.add_argument("--itop-name", default="", metavar="NAME", help="the iTop's name in the admin")
+        parser.add_argument(
+            "--itop-name",
+            default="",
+            metavar="NAME",
+            help="the iTop's name in the admin: that of an existing iTop, or the name for a new one",
+        )
         parser.add_argument("--dry-run", action="store_true", help="report the changes without making them")
         parser.add_argument(
             "--overwrite", action="store_true", help="replace values that were set in the admin, too"
