@@ -174,7 +174,8 @@ class Query:
         """Return whether the query certainly selects no object whose `attribute` has this value. False means unknown.
 
         `value` must not be empty. Only ISNULL and comparisons with literals (=, !=, <>, IN, NOT IN), combined with AND
-        and OR, are understood.
+        and OR, are understood. If a literal differs from `value` only in case, accents or spaces at the end, the
+        database's collation decides whether the two are equal, so the result is False.
         """
         return all(select.excludes(attribute, value) for select in self.selects)
 
@@ -309,10 +310,16 @@ def _is_false_comparison(comparison: list[_Token], name: str, value: str) -> boo
     operator = text.removeprefix(name)
     commas = "," * (len(literals) - 1)
     if operator in ("=", f"IN({commas})"):
-        return value not in literals
+        return _collated(value) not in map(_collated, literals)
     if operator in ("!=", "<>", f"NOTIN({commas})"):
         return value in literals
     return False
+
+
+def _collated(text: str) -> str:
+    """Return what all texts have in common that a collation of MySQL may take for equal to this one."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character)).rstrip()
 
 
 def _without_outer_parentheses(tokens: list[_Token]) -> list[_Token]:
