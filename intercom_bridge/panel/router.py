@@ -210,6 +210,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
         result = _route(click).handler(context, click)
         while isinstance(result, Redirect):
             click, done_text = result.click, result.done
+            mutates = mutates or _route(click).mutates
             state_for_retry = {} if result.drops_form else _state_for_retry(context, click)
             result = _route(click).handler(context, click)
         canvas = _with_kept_state(context, click, result)
@@ -331,7 +332,7 @@ def _error_screen(error: Exception, failure: _Failure) -> Canvas:
     """Return the screen for an error: that of the first matching class in ERROR_SCREENS.
 
     The screens for OutdatedScreenError and PersonNotResolvedError query iTop. If a query fails, return the screen for
-    the second error. For the other classes, an exception while the screen is built is an internal error.
+    the second error. Otherwise, an exception while the screen is built is an internal error.
     """
     build_screen = next((build for kind, build in ERROR_SCREENS if isinstance(error, kind)), None)
     if build_screen is None:
@@ -339,9 +340,10 @@ def _error_screen(error: Exception, failure: _Failure) -> Canvas:
     try:
         return build_screen(failure, error)
     except Exception as second_error:  # noqa: BLE001 - every exception gets a screen
+        # Building the screen for the second error would fail in the same way, endlessly.
+        is_repeated = isinstance(second_error, OutdatedScreenError) or type(second_error) is type(error)
+        if is_repeated or not isinstance(error, OutdatedScreenError | PersonNotResolvedError):
+            return _internal_error_screen(failure, second_error)
         if isinstance(error, OutdatedScreenError):
-            return _error_screen(second_error, replace(failure, click=Click.parse(HOME)))
-        # For a second error of the same class, the same screen would fail again, endlessly.
-        if isinstance(error, PersonNotResolvedError) and type(second_error) is not type(error):
-            return _error_screen(second_error, failure)
-        return _internal_error_screen(failure, second_error)
+            failure = replace(failure, click=Click.parse(HOME))
+        return _error_screen(second_error, failure)

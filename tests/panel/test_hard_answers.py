@@ -9,6 +9,8 @@ import pytest
 from django.utils import timezone
 
 from intercom_bridge.models import TicketCreation, Workspace
+from intercom_bridge.panel import router
+from intercom_bridge.wake import EVERYTHING
 from sandbox.itop import Itop
 from tests.teammate import Teammate, conversation, part
 
@@ -143,6 +145,22 @@ def test_home_reports_a_pending_creation_and_leads_to_its_result(
     teammate.click("Check again")
     assert "created" in teammate.text
     assert "being created" not in teammate.open().text
+
+
+def test_a_choice_of_the_person_that_leads_to_a_pending_creation_wakes_a_worker(
+    teammate: Teammate, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teammate.open().click("Create a ticket")
+    itop.faults.add("drop_after", operation="core/create", count=1)
+    teammate.click("Create ticket")
+    creation = TicketCreation.objects.get()
+    teammate.open()
+    teammate.canvas["stored_data"]["who"] = {"then": f"creation:{creation.form_key}"}
+    topics: list[str] = []
+    monkeypatch.setattr(router, "wake", topics.append)
+    teammate.send_click("who:pick:41")
+    assert "however often you click" in teammate.text
+    assert topics == [EVERYTHING]
 
 
 def test_home_reports_a_creation_that_was_rejected_in_the_background(

@@ -16,6 +16,8 @@ from intercom_bridge.models import (
     TicketCreation,
     TicketLink,
 )
+from intercom_bridge.panel import actions
+from intercom_bridge.tickets.errors import OutdatedScreenError
 from sandbox.itop import Itop
 from tests.linked import store_link
 from tests.teammate import ALICE, Teammate, conversation, notify, part
@@ -209,6 +211,23 @@ def test_after_an_error_the_click_can_be_repeated(linked: Teammate, itop: Itop) 
     linked.click("Retry")
     assert "R-000006 linked" in linked.text
     assert TicketLink.objects.count() == 2
+
+
+def test_an_error_screen_that_is_out_of_date_itself_is_not_built_again(
+    linked: Teammate, recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked.open().send_click("pause")
+    replay = recorded(linked)
+    linked.send_click("resume")
+    calls: list[None] = []
+
+    def show_home(*_: Any) -> Any:
+        calls.append(None)
+        raise OutdatedScreenError
+
+    monkeypatch.setattr(actions, "show_home", show_home)
+    assert "Internal error" in replay().text
+    assert len(calls) == 1
 
 
 def test_the_current_screen_is_replaced_by_an_error_screen_while_itop_is_away(
