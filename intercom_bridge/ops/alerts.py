@@ -18,6 +18,7 @@ from django.utils import timezone, translation
 from intercom_bridge.models import (
     Alert,
     Delivery,
+    FileToItop,
     ItopInstance,
     OutgoingMessage,
     TicketCreation,
@@ -65,6 +66,7 @@ def _report_failures() -> None:
     """Send a digest of the permanent failures that no digest has reported yet."""
     failed: tuple[tuple[str, JobQuerySet[Any]], ...] = (
         ("Messages not copied to a ticket", Delivery.objects.retriable()),
+        ("Files not copied to a ticket, or not deleted from it", FileToItop.objects.retriable()),
         ("Webhook events not processed", WebhookEvent.objects.retriable()),
         # A rejection that the teammate has seen in the panel is not reported.
         ("Tickets not created", TicketCreation.objects.retriable().filter(rejection_seen=False)),
@@ -86,7 +88,11 @@ def _report_failures() -> None:
                 "",
             ]
     subject = f"{total} {'failure needs' if total == 1 else 'failures need'} a person"
-    if _send(subject, *lines, "The messages are still in Intercom. Retry or skip them in the admin."):
+    if _send(
+        subject,
+        *lines,
+        "Messages, files and changes are still in Intercom or iTop. Retry or skip them in the admin.",
+    ):
         for kind in kinds:
             kind.rows.filter(pk__in=list(kind.unreported)).update(announced_at=timezone.now())
 

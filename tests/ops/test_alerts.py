@@ -19,6 +19,7 @@ from django.utils import timezone
 from intercom_bridge.models import (
     Conversation,
     Delivery,
+    FileToItop,
     ItopInstance,
     OutgoingMessage,
     Ticket,
@@ -96,6 +97,17 @@ def test_failures_are_counted_by_reason_with_links_to_their_lists(
     OutgoingMessage.objects.create(
         conversation=conversation, body="x", state="failed", reason_code="intercom_rejected"
     )
+    delivery = Delivery.objects.filter(reason_code="rejected").get()
+    FileToItop.objects.create(
+        ticket=delivery.ticket,
+        conversation=conversation,
+        part_kind="part",
+        part_id="3",
+        position=0,
+        part_created_at=0,
+        state="failed",
+        reason_code="file_too_large_for_itop",
+    )
     TicketCreation.objects.create(
         conversation=conversation, form_key="a", caller_id=1, state="refused", reason_code="gave_up"
     )
@@ -110,15 +122,16 @@ def test_failures_are_counted_by_reason_with_links_to_their_lists(
     send_alerts()
     (message,) = mail.outbox
     assert message.to == [OPERATOR]
-    assert subjects() == ["7 failures need a person"]
+    assert subjects() == ["8 failures need a person"]
     assert "Messages not copied to a ticket (3): The ticket's log is full" in message.body
+    assert "Files not copied to a ticket, or not deleted from it (1): The file is larger" in message.body
     assert "Tickets not created (1)" in message.body
     counts = []
     for link in links(message):
         address = urlsplit(link)
         page = admin_client.get(f"{address.path}?{address.query}")
         counts.append(page.context["cl"].result_count)
-    assert counts == [3, 1, 1, 1, 1]
+    assert counts == [3, 1, 1, 1, 1, 1]
 
 
 def test_a_failure_is_reported_once_and_the_next_digest_comes_after_fifteen_minutes(
@@ -152,6 +165,27 @@ def test_a_message_that_fails_again_after_a_retry_is_reported_again(
     time_machine.move_to(timezone.now() + dt.timedelta(minutes=16))
     send_alerts()
     assert len(mail.outbox) == 2
+
+
+def test_a_file_that_fails_again_after_a_retry_is_reported_again(
+    fail: Callable[..., Delivery], conversation: Conversation, time_machine: Any
+) -> None:
+    FileToItop.objects.create(
+        ticket=fail("1").ticket,
+        conversation=conversation,
+        part_kind="part",
+        part_id="1",
+        position=0,
+        part_created_at=0,
+        state="failed",
+        reason_code="file_not_downloaded",
+    )
+    send_alerts()
+    FileToItop.objects.all().retry_now()
+    FileToItop.objects.update(state="failed", reason_code="file_not_downloaded")
+    time_machine.move_to(timezone.now() + dt.timedelta(minutes=16))
+    send_alerts()
+    assert subjects() == ["2 failures need a person", "1 failure needs a person"]
 
 
 def test_what_is_retried_skipped_or_erased_is_not_reported(
