@@ -68,6 +68,19 @@ def test_messages_of_who_signed_in_are_written_under_their_account(
     assert {entry["user_id"] for entry in entries} == {alice}
 
 
+def test_the_spelling_of_an_address_in_itop_does_not_matter(
+    workspace: Workspace, teammate: Teammate, client: Client, itop: Itop, work: Callable[[], None]
+) -> None:
+    teammate.contact = contact(workspace, email="private@home.example")
+    teammate.link("R-000006")
+    PersonMatch.objects.update(email="Alice.MARTIN@acme.example ")
+    notify(client, part(37358198999, "<p>And one more thing</p>", author_of(teammate.contact)))
+    work()
+    alice = next(str(row["id"]) for row in itop.store.all("User") if row["contactid"] == 40)
+    entries = itop.store.log(Ticket.objects.get().object_id)
+    assert [entry["user_id"] for entry in entries if "more thing" in entry["message"]] == [alice]
+
+
 def test_who_signed_in_with_a_teammates_address_does_not_become_the_author_of_the_teammates_notes(
     workspace: Workspace, teammate: Teammate, itop: Itop
 ) -> None:
