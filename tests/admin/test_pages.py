@@ -452,6 +452,15 @@ def test_saving_an_unchanged_profile_changes_nothing(admin_client: Client, works
     assert LogEntry.objects.get().change_message == "[]"
 
 
+def test_a_saved_profile_makes_a_worker_look_for_the_extension_s_attributes_again(
+    admin_client: Client, workspace: Workspace
+) -> None:
+    workspace.learn_attributes(exist=True)
+    save(admin_client, "ticketprofile", workspace.profile)
+    workspace.refresh_from_db()
+    assert workspace.has_extension_attributes is None
+
+
 @pytest.mark.parametrize(
     ("codes", "message"), [("", "This field is required"), ("a b", "Write a list of codes")]
 )
