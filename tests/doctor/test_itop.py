@@ -236,7 +236,7 @@ def test_with_a_time_limit_no_request_is_cut_short(workspace: Workspace, itop: I
 
 def test_only_a_page_has_a_time_limit(workspace: Workspace, itop: Itop) -> None:
     assert about(doctor.examine_itop(workspace.itop, 0.0), "itop.time").level.value == "warning"
-    assert about(doctor.examine(workspace, 0.0), "itop.time").level.value == "warning"
+    assert about(doctor.examine(workspace, 0.0), "workspace.time").level.value == "warning"
     assert itop.calls == []
     assert "itop.time" not in levels(doctor.examine(workspace))
 
