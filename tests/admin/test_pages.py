@@ -609,6 +609,21 @@ def test_any_payload_can_be_displayed(body: bytes) -> None:
         html.encode()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"access_token": "dG9rOjEyMw"',
+        b"access_token=dG9rOjEyMw&id=1",
+        b'{"a": ' * 3000 + b'{"client_secret": "dG9rOjEyMw"}' + b"}" * 3000,
+    ],
+    ids=["cut off", "not JSON", "nested too deeply"],
+)
+def test_a_body_that_is_not_json_is_displayed_without_secrets(body: bytes) -> None:
+    assert "dG9rOjEyMw" not in pretty(body, with_texts=True)
+    without_secret = body.replace(b"access_token", b"subject").replace(b"client_secret", b"subject")
+    assert "dG9rOjEyMw" in pretty(without_secret, with_texts=True)
+
+
 def test_a_payload_is_displayed_with_its_structure() -> None:
     assert (
         pretty(BODIES[0], with_texts=True)
