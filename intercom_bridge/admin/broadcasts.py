@@ -91,9 +91,9 @@ class BroadcastAdmin(SearchableAdmin):
 
     @admin.display(description="text")
     def text(self, broadcast: Broadcast) -> str:
-        # All messages of a broadcast have the same text.
-        message = broadcast.messages.order_by("pk").first()
-        if message is None or message.cleaned_at is not None:
+        # All messages of a broadcast have the same text, but it may be erased in some of them.
+        message = broadcast.messages.filter(cleaned_at=None).order_by("pk").first()
+        if message is None:
             return "Deleted (end of the retention period, or at the contact's request)."
         return self.readable(message.body)
 

@@ -17,7 +17,7 @@ from intercom_bridge.intercom.html import first_line, to_text
 from intercom_bridge.models import Conversation, Ticket
 from intercom_bridge.models.job import MAX_LOGGED_ATTEMPTS, LoggedJob
 from intercom_bridge.models.reason import reason_label
-from intercom_bridge.privacy.redaction import redact_secrets
+from intercom_bridge.privacy.redaction import redact_secrets, redact_text
 
 from .masking import mask, mask_texts
 
@@ -68,7 +68,7 @@ def pretty(value: Any, *, with_texts: bool) -> str:
             text = _to_json(json.loads(decoded), with_texts=with_texts)
         except (ValueError, RecursionError):
             # Not JSON, or nested too deeply.
-            text = decoded if with_texts else mask(value)
+            text = redact_text(decoded) if with_texts else mask(value)
     else:
         text = _to_json(value, with_texts=with_texts)
     # A page cannot contain NUL or lone surrogates. Payloads from outside may.

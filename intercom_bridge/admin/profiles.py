@@ -100,8 +100,7 @@ class TicketProfileAdmin(PreviewAdmin):
     def save_model(self, request: HttpRequest, obj: TicketProfile, form: Any, change: bool) -> None:
         """Save the profile. Tell the user which fields were corrected automatically, and what looks wrong."""
         super().save_model(request, obj, form, change)
-        # A worker will find out again whether the class has the attributes of Combodo's extension.
-        obj.workspaces.update(has_extension_attributes=None)
+        obj.reset_extension_attributes()
         if form.corrected_fields:
             names = ", ".join(_label(name) for name in form.corrected_fields)
             self.message_user(request, f"Corrected: {names}.", messages.INFO)

@@ -106,8 +106,7 @@ def _forget(row: Row, changed: Collection[str]) -> list[str]:
     if isinstance(row, Workspace):
         return row.reset_outdated(changed)
     if isinstance(row, TicketProfile) and changed:
-        # A worker will find out again whether the class has the attributes of Combodo's extension.
-        row.workspaces.update(has_extension_attributes=None)
+        row.reset_extension_attributes()
     connection = {"url", "token", "user", "password"}
     if not isinstance(row, ItopInstance) or connection.isdisjoint(changed):
         return []

@@ -297,7 +297,8 @@ def _reject_duplicates(entries: list[_Entry]) -> None:
 
 def _can_be_stored(value: Any) -> bool:
     """Return whether databases accept a value from JSON. They refuse texts with NUL or unpaired surrogates."""
-    text = json.dumps(value, ensure_ascii=False)
+    # Without escaped backslashes, "\\u0000" only remains where the value contains NUL.
+    text = json.dumps(value, ensure_ascii=False).replace("\\\\", "")
     return "\\u0000" not in text and text == text.encode("utf-8", "replace").decode()
 
 

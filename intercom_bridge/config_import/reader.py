@@ -35,8 +35,8 @@ def read_file(path: Path) -> Source | BridgeFile:
 
 
 def _is_xml(data: bytes) -> bool:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, which PHP cannot read
-        return True
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True  # UTF-16, which PHP cannot read
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()
     # PHP begins with "<?php", and a part of a PHP file may begin with a heredoc, "<<<".
     is_php = start.startswith((b"<?", b"<<<")) and not start.startswith(b"<?xml")

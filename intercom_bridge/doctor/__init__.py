@@ -15,7 +15,7 @@ from itop_client import Deadline, ItopError
 
 from . import intercom, itop, service
 from .finding import Finding, Level, Subject, exit_status, overall, summary
-from .probe import PAGE_SECONDS, Probe
+from .probe import OUT_OF_TIME_CHECKS, PAGE_SECONDS, Probe
 from .scope import examine_scope
 from .service import NO_DATABASE
 
@@ -43,7 +43,7 @@ def examine(workspace: Workspace, seconds: float = inf) -> Iterator[Finding]:
     findings = chain(
         intercom.examine(workspace, deadline), itop.examine(workspace.itop, [workspace], deadline)
     )
-    return _redact_secrets(findings, [workspace], [workspace.itop])
+    return _redact_secrets(_without_repeated_end(findings), [workspace], [workspace.itop])
 
 
 def examine_itop(instance: ItopInstance, seconds: float = inf) -> Iterator[Finding]:
@@ -83,6 +83,16 @@ def examine_everything() -> Iterator[Finding]:
         yield from examine_itop(instance)
     for workspace in Workspace.objects.select_related("itop", "profile"):
         yield from _redact_secrets(intercom.examine(workspace, Deadline(inf)), [workspace], [workspace.itop])
+
+
+def _without_repeated_end(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings. Of those that report the end of the time limit, yield only the first."""
+    is_reported = False
+    for finding in findings:
+        is_end = finding.about in OUT_OF_TIME_CHECKS
+        if not (is_end and is_reported):
+            yield finding
+        is_reported = is_reported or is_end
 
 
 def _redact_secrets(

@@ -12,6 +12,8 @@ UPLOAD_SECONDS = 60.0
 MIN_UPLOAD_SECONDS = 8.0
 # The time limit of the checks on a page of the admin: nginx waits 30 seconds for a response (proxy_read_timeout).
 PAGE_SECONDS = 27.0
+# The checks that report that a time limit was reached.
+OUT_OF_TIME_CHECKS = ("workspace.time", "itop.time")
 
 
 class OutOfTimeError(Exception):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from intercom_bridge.models import Delivery, Log, Ticket
+from intercom_bridge.models import Delivery, Log, Ticket, TicketProfile
 from intercom_bridge.sync.verify import VisibleContent, log_attribute, read_logs
 from itop_client import ItopPermissionError, ItopRejectedError, LogEntry, quote, written_keys
 
@@ -59,11 +59,14 @@ def _written_deliveries(probe: Probe) -> QuerySet[Delivery]:
 
 def _examine_tracking(probe: Probe) -> Iterator[Finding]:
     for log in Log:
-        newest = _written_deliveries(probe).filter(log=log).first()
-        newest_log_name = f"{newest.ticket.ticket_class}.{log_attribute(newest)}" if newest else ""
-        for log_name in {f"{profile.ticket_class}.{profile.code(log)}" for profile in probe.profiles}:
-            is_in_this_log = log_name == newest_log_name
-            yield _tracking_finding(probe, log_name, newest if is_in_this_log else None)
+        profiles_by_log: dict[tuple[str, str], list[TicketProfile]] = {}
+        for profile in probe.profiles:
+            profiles_by_log.setdefault((profile.ticket_class, profile.code(log)), []).append(profile)
+        for (ticket_class, code), profiles in profiles_by_log.items():
+            in_this_log = _written_deliveries(probe).filter(
+                log=log, ticket__ticket_class=ticket_class, conversation__workspace__profile__in=profiles
+            )
+            yield _tracking_finding(probe, f"{ticket_class}.{code}", in_this_log.first())
 
 
 def _tracking_finding(probe: Probe, log_name: str, delivery: Delivery | None) -> Finding:

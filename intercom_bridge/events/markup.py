@@ -50,6 +50,9 @@ _KEPT_INLINE: Final = frozenset({"b", "strong", "i", "em", "code"})
 _KEPT_URL = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*+>")
 _WORD = re.compile(r"[^\s<>\"']++")
+# A URL, or a word that may be an address without a scheme. The word begins after opening brackets and quotation marks,
+# and ends before a URL.
+_ADDRESS = re.compile(rf"{BARE_URL.pattern}|[^\s<>\"'(\[{{„“‚‘«»](?:(?!https?://)[^\s<>\"])*+", re.IGNORECASE)
 # A part of the address of each image that is stored in iTop.
 _IMAGE_OF_ITOP: Final = "download_inlineimage"
 # [[Class:id]] or [[Class:id|label]], with which people link to objects in iTop. The groups are class, id and label.
@@ -156,14 +159,18 @@ class _IntercomRenderer(HtmlRenderer):
 
     def _for_reader(self, text: str) -> str:
         """Return the text as it is for teammates. For customers, replace the addresses of iTop's back office."""
-        return BARE_URL.sub(self._url_for_customer, text) if self._for_customer else text
+        return _ADDRESS.sub(self._address_for_customer, text) if self._for_customer else text
 
-    def _url_for_customer(self, match: re.Match[str]) -> str:
-        url = strip_punctuation(match[0])
-        if not self._itop.is_console_page(url):
+    def _address_for_customer(self, match: re.Match[str]) -> str:
+        address = strip_punctuation(match[0])
+        if not self._is_internal(address):
             return match[0]
         label = _("Internal link")
-        return f"[{label}]{match[0].removeprefix(url)}"
+        return f"[{label}]{match[0].removeprefix(address)}"
+
+    def _is_internal(self, address: str) -> bool:
+        """Return whether this is, or contains, the address of a page in iTop's back office."""
+        return self._itop.is_console_page(address) or self._itop.has_console_page_in(_decoded(address))
 
     def _object_link(self, class_name: str, object_id: str, label: str) -> str:
         """Return a link to an object in iTop as HTML, or only its label if there must be no link.
@@ -190,7 +197,7 @@ class _IntercomRenderer(HtmlRenderer):
                 # iTop 3.3 writes "@name" here, so the id is only in the address.
                 object_id = _query_value(url, "id")
             return self._object_link(node.attributes.get("data-object-class", ""), object_id, label)
-        if not url or _has_image_url(url) or (self._for_customer and self._itop.is_console_page(url)):
+        if not url or _has_image_url(url) or (self._for_customer and self._is_internal(url)):
             return escape(label)
         return f'<a href="{html.escape(url)}">{escape(label)}</a>'
 
@@ -277,9 +284,14 @@ def _query_value(url: str, name: str) -> str:
 
 def _has_image_url(text: str) -> bool:
     """Return whether the text contains the address of an image in iTop, which may be encoded several times."""
+    return _IMAGE_OF_ITOP in _decoded(text).casefold()
+
+
+def _decoded(text: str) -> str:
+    """Return the text without percent-encoding. It may be encoded several times."""
     for _decoding in range(MAX_DECODINGS):
         decoded = unquote(text)
         if decoded == text:
             break
         text = decoded
-    return _IMAGE_OF_ITOP in text.casefold()
+    return text

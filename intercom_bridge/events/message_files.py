@@ -107,9 +107,12 @@ class MessageFiles:
         return MAX_POST_BYTES - sum(upload.size for upload in self._uploads)
 
     def _read(self, row: FileToIntercom) -> bool:
-        """Read the file for the upload, or call `_set_linked`. Return False if the file is for a further message."""
+        """Read the file and add it to the uploads. If it cannot be posted, let the message link to it (`_set_linked`).
+
+        Return False to leave the file to a further message. Raise FilesNotReadyError if the message has to wait.
+        """
         if row.state not in (State.WAITING, State.NAMED):
-            return True
+            return True  # an earlier attempt decided to link to it, so there is nothing to upload
         max_file_bytes = settings.MAX_FILE_TO_INTERCOM_MB * MB
         # The first file may be larger than MAX_POST_BYTES.
         max_bytes = min(max_file_bytes, self._bytes_left()) if self._uploads else max_file_bytes
@@ -118,8 +121,9 @@ class MessageFiles:
             file = self._reader.read(row, max_bytes=max_bytes, deadline=seconds)
         except FileNotPostedError as error:
             is_too_large = error.code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM
-            if is_too_large and max_bytes < max_file_bytes and row.state == State.WAITING:
-                # It may fit into a message of its own.
+            has_less_room = max_bytes < max_file_bytes  # because of the files before it
+            if is_too_large and has_less_room and row.state == State.WAITING:
+                # It may fit into a message of its own. A NAMED file has to stay: this message's text names it.
                 return False
             self._set_linked(row, error.code, error.detail, name=error.name)
         except (ItopError, SecretDecryptionError, OSError) as error:

@@ -29,6 +29,9 @@ MAX_POSITIONS = 20
 # An entry that a bridge writes has the time of the message in Intercom, so its date may be later than its operation's:
 # clocks differ, and both are local times.
 MAX_ENTRY_AHEAD = dt.timedelta(days=1)
+# All other entries have the time of iTop's clock, as their operations do. But all operations of a script may have the
+# time at which the script began.
+MAX_OTHER_ENTRY_AHEAD = dt.timedelta(hours=1)
 
 Entries = dict[Ticket, list[NewEntry]]
 TicketEntry = tuple[Ticket, NewEntry]
@@ -149,5 +152,6 @@ def _tickets_with_operation(
     dates = [local_time(new.entry.date, dt.UTC) for _ticket, new in ticket_entries]
     known_dates = [date for date in dates if date]
     if known_dates:
-        query += f" AND o.date >= {quote(f'{min(known_dates) - MAX_ENTRY_AHEAD:{DATE_FORMAT}}')}"
+        earliest = min(known_dates) - (MAX_ENTRY_AHEAD if has_key else MAX_OTHER_ENTRY_AHEAD)
+        query += f" AND o.date >= {quote(f'{earliest:{DATE_FORMAT}}')}"
     return {ticket.id for ticket in client.get(ticket_class, query, fields=("id",))}

@@ -39,8 +39,8 @@ class TicketReader:
         profiles = TicketProfile.objects.filter(workspaces__itop=itop, ticket_class=ticket_class)
         # If no workspace uses this class any more, read the attributes of an unsaved profile with the defaults.
         self.profiles = list(profiles.distinct().order_by("pk")) or [TicketProfile(ticket_class=ticket_class)]
-        # The actions are None for a workspace that never changed its rules. By default, private entries are not
-        # reported, and files are.
+        # A workspace that never changed its rules has None for both actions, which means the defaults. Private entries
+        # are not reported by default, so None does not count there. Files are, so None counts.
         actions = Workspace.objects.filter(itop=itop).values_list(
             "event_rules__private_entry", "event_rules__files"
         )

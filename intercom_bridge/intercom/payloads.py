@@ -408,7 +408,7 @@ class Conversation:
                 created_at=created_at,
             ),
             parts=tuple(parts),
-            # If the number is unknown, 1 makes `is_complete` False: there are no parts in this case.
+            # If the number is unknown, no parts were received. As 1 is more than 0, `is_complete` is then False.
             total_count=1 if total is None else total,
             contact_ids=_contact_ids(raw),
         )

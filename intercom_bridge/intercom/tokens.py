@@ -71,7 +71,7 @@ class Tokenizer:
     def __init__(self, markup: str) -> None:
         self.markup = markup
         self.position = 0
-        # The last index of a text in `markup`, -1 if there is none.
+        # A cache of `_contains`: text -> its last index in `markup`, or -1. It saves a search at every tag.
         self._last_index: dict[str, int] = {}
         # The names of raw elements that have no end tag in the rest of `markup`.
         self._never_closed: set[str] = set()

@@ -240,6 +240,22 @@ class ItopInstance(models.Model):
         is_home_page = path in ("", "/", "/index.php")
         return not is_in_portal and not is_home_page
 
+    def has_console_page_in(self, text: str) -> bool:
+        """Return whether the text contains the address of a page of this iTop that customers cannot open.
+
+        The address may have no scheme, or be a parameter of another address. It must not be percent-encoded.
+        """
+        host = re.split("[:/]", _comparable(self.url))[0]
+        # Without a scheme, a host without a dot is an ordinary word, such as "iTop" in "iTop/Intercom".
+        start = r"(?<![\w.-])" if "." in host else "(?<=//)"
+        # A parameter ends with "&". Within lookahead, because an address may contain another one.
+        address = re.compile(rf"{start}(?=({re.escape(host)}[^\s<>\"'&?#]{{0,2000}}))", re.IGNORECASE)
+        return bool(host) and any(
+            self.is_console_page(f"{scheme}://{match[1]}")
+            for match in address.finditer(text)
+            for scheme in _DEFAULT_PORTS
+        )
+
     def backoffice_url(self, ticket_class: str, ticket_id: int) -> str:
         """Return the ticket's address for agents."""
         return f"{self.url}/pages/UI.php?operation=details&class={ticket_class}&id={ticket_id}"

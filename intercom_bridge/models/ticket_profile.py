@@ -183,6 +183,10 @@ class TicketProfile(models.Model):
         """Return the default value of an attribute of a new ticket; "" if there is none."""
         return str(self.defaults.get(code, "")) if isinstance(self.defaults, dict) else ""
 
+    def reset_extension_attributes(self) -> None:
+        """Let a worker find out again whether the ticket class has the attributes of Combodo's extension."""
+        self.workspaces.update(has_extension_attributes=None)
+
     def code(self, stock_code: str) -> str:
         """Return the code that an attribute of STOCK_ATTRIBUTES has in this profile's ticket class."""
         return str(self.attributes_mapping.get(stock_code) or STOCK_ATTRIBUTES[stock_code])

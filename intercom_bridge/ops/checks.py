@@ -242,6 +242,7 @@ def check_queue_and_database(**_: Any) -> Iterator[CheckMessage]:
 
 @_system_check()
 def check_metrics(**_: Any) -> Iterator[CheckMessage]:
+    # The settings set METRICS_DIR to None if the directory cannot be created or written to.
     if settings.METRICS_TOKEN and not settings.METRICS_DIR:
         yield _warning(
             "W006",

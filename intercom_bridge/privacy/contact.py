@@ -45,7 +45,7 @@ from intercom_bridge.tickets.people.candidates import forget_candidates
 from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.match import cached_match_answers
 
-from .redaction import redact_secrets
+from .redaction import redact_secrets, redact_text
 
 log = structlog.get_logger(__name__)
 
@@ -283,8 +283,8 @@ def _json_value(value: Any) -> Any:
 
 
 def _export_body(raw: bytes) -> Any:
-    """Return the parsed JSON of a webhook event without secrets, or its text if it is not valid JSON."""
+    """Return the parsed JSON of a webhook event, or its text if it is not valid JSON. Secrets are removed."""
     try:
         return redact_secrets(json.loads(raw)) if raw else None
     except (ValueError, RecursionError):
-        return raw.decode("utf-8", "backslashreplace")
+        return redact_text(raw.decode("utf-8", "backslashreplace"))

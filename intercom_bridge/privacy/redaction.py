@@ -20,3 +20,11 @@ def redact_secrets(value: Any, key: str = "") -> Any:
     if value not in (None, "", False, True) and _SECRET_KEY.search(key):
         return "(a secret)"
     return value
+
+
+def redact_text(text: str) -> str:
+    """Return a text that is not JSON, or "(hidden: may contain a secret)" if it contains a word such as "token".
+
+    Without keys and values, the secret in it cannot be found, so all of the text is replaced.
+    """
+    return "(hidden: may contain a secret)" if _SECRET_KEY.search(text) else text

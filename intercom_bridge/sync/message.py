@@ -44,7 +44,7 @@ class FileLinks:
     pictures: Mapping[str, MediaLink] = field(default_factory=dict)
     """The copy of a picture in the text, by the picture's address in Intercom without its query."""
 
-    expected: int = 0
+    copied_later: int = 0
     """The number of files that cannot be linked, because they are copied after the entry is written."""
 
 
@@ -91,7 +91,7 @@ def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINK
 
     A text that is too long for a log is cut, and ends with `conversation_url`, where the rest can be read. Files are
     linked to their copies in iTop, not to Intercom, where an address works for half an hour only
-    (Intercom's reference, `file_attribute`).
+    (Intercom's reference, `file_attribute`). Of files that are copied later, a sentence says where they will be.
     """
     text = to_log_html(part.body, conversation_url, links.pictures)
     if part.subject and part.kind == "source" and text:
@@ -102,11 +102,11 @@ def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINK
         )
         files = ngettext("[File: %(names)s]", "[Files: %(names)s]", len(part.attachments)) % {"names": names}
         text += f"<p>{files}</p>"
-    if links.expected:
+    if links.copied_later:
         sentence = ngettext(
             "[The file is among this ticket's attachments.]",
             "[The files are among this ticket's attachments.]",
-            links.expected,
+            links.copied_later,
         )
         text += f"<p>{sentence}</p>"
     return text

@@ -204,9 +204,9 @@ def can_send(context: PanelContext) -> bool:
 
 
 def find_sent(context: PanelContext, answers: Iterable[Answer]) -> dict[str, OutgoingMessage]:
-    """Return the messages in which answers were sent to the customer, by the answer's `once_key`.
+    """Return the messages with which a teammate or a rule sent these answers to the customer, by `Answer.once_key`.
 
-    A teammate or a rule has sent them. If both have sent the same answer, return the teammate's message.
+    If both sent the same answer, return the teammate's message.
     """
     answers = list(answers)
     sent_by_rules = {
@@ -215,6 +215,7 @@ def find_sent(context: PanelContext, answers: Iterable[Answer]) -> dict[str, Out
         for event in answer.events
         if event.message is not None and not event.message.is_note
     }
+    # Only answers that a teammate sends have these keys, and such a message is never a note.
     sent_by_teammates = OutgoingMessage.objects.filter(
         conversation=find_conversation(context), once_key__in=[answer.once_key for answer in answers]
     )

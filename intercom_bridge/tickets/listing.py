@@ -119,10 +119,11 @@ def find_ongoing(context: PanelContext, person: Person) -> TicketList:
 def _get_linked(context: PanelContext, default_caller: Person, links: Mapping[int, TicketLink]) -> TicketList:
     """Return only the linked tickets, for a contact whom iTop does not know.
 
-    The other tickets of the workspace's caller for unknown customers belong to other contacts.
+    All unknown contacts share one caller, `default_caller`, so its other tickets may belong to other contacts.
     """
     fetched_at = timezone.now()
     itop_tickets = _search_by_id(context, links) if links else ()
+    # A linked ticket of `default_caller` counts as ongoing, but the panel must not list it as this contact's ticket.
     rows = [
         replace(make_row(context, ticket, default_caller, links), is_ongoing=False)
         for ticket in itop_tickets

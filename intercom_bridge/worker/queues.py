@@ -187,6 +187,7 @@ def _verify(ticket: Ticket) -> None:
             log.warning("verification.postponed", ticket=ticket.ref, error=type(error).__name__)
             Ticket.objects.filter(pk=ticket.pk).update(check_at=timezone.now() + VERIFY_AGAIN_AFTER)
         else:
+            # If `check_at` has changed since the ticket was read (`verify_now`), the new check stays due.
             Ticket.objects.filter(pk=ticket.pk, check_at=ticket.check_at).update(check_at=None)
 
 

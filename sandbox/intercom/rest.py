@@ -249,9 +249,10 @@ def _check_value(name: str, value: object, named: list[ConversationAttribute]) -
     attribute = named[0]
     if value is None:
         return
-    # In Python, a bool is an int, but Intercom does not accept true as a number.
     has_type = isinstance(value, DATA_TYPES.get(attribute.data_type, str))
-    if not has_type or isinstance(value, bool) != (attribute.data_type == "boolean"):
+    # In Python, a bool is also an int, but Intercom does not accept true as a number.
+    is_bool_as_number = isinstance(value, bool) and attribute.data_type != "boolean"
+    if not has_type or is_bool_as_number:
         raise InvalidParameterError(f"Custom attribute '{name}' must be a {attribute.data_type}")
     if attribute.data_type == "list" and value not in attribute.options:
         raise InvalidParameterError(f"'{value}' is not an option of '{name}'")

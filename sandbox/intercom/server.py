@@ -316,11 +316,16 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _send_file(self, file: StoredFile, content: bytes, fault: Fault | None) -> None:
+        """Send a file. A fault may slow the response down, cut it off, or send a wrong Content-Length or none."""
         kind = fault.kind if fault else ""
         headers = {"Cache-Control": "private, max-age=1800", "X-Content-Type-Options": "nosniff"}
         if fault is None or kind in ("slow", "drip"):
             self._send(
-                200, content, file.content_type, headers, fault.seconds if fault and kind == "drip" else 0
+                200,
+                content,
+                file.content_type,
+                headers,
+                drip=fault.seconds if fault and kind == "drip" else 0,
             )
             return
         self.close_connection = True
@@ -331,7 +336,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(max(0, len(content) + more)))
         self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if kind in ("cut_off", "drop_after") else content)
+        is_cut_off = kind in ("cut_off", "drop_after")
+        self.wfile.write(content[: len(content) // 2] if is_cut_off else content)
 
     # --- The sandbox's own ---
 

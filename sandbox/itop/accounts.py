@@ -112,7 +112,7 @@ def sees(row: Row, organizations: frozenset[int]) -> bool:
 
 
 def query_arguments(store: Store, user: Row) -> dict[str, str | int]:
-    """Return the values of ``:current_contact_id`` and ``:current_contact->attribute`` for an account."""
+    """Return the values of OQL's placeholders for an account, such as ``current_contact->email``."""
     found: dict[str, str | int] = {
         "current_user_id": user["id"],
         "current_contact_id": user["contactid"] or 0,

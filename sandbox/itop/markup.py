@@ -174,11 +174,13 @@ class Cleaner(HTMLParser):
             allowed |= {"style", "class"}
         if tag in WITH_CLASS:
             allowed.add("class")
-        return {
-            name
-            for name in allowed
-            if self.version >= max(ATTRIBUTES_SINCE.get((element, name), "") for element in ("", tag))
-        }
+
+        def is_kept(name: str) -> bool:
+            # The first version that keeps it: for all elements (""), and for this element.
+            since = ATTRIBUTES_SINCE.get(("", name), ""), ATTRIBUTES_SINCE.get((tag, name), "")
+            return all(self.version >= version for version in since)
+
+        return set(filter(is_kept, allowed))
 
     def result(self) -> str:
         self.close_element("")

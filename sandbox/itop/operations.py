@@ -581,7 +581,8 @@ class Call:
     def write(self, row: Row, sent: Row, comment: str) -> None:
         """Write the values that differ from ``row``, and record them in the history.
 
-        ``row`` was read earlier. If another call has added a log entry since then, this call overwrites the entry.
+        With ``lost_updates``, ``row`` was read without a lock, as in iTop: this call overwrites an entry that another
+        call has added since then. The pause gives the other call time to add it.
         """
         known = self.model.attributes(row["finalclass"])
         changes = {code: value for code, value in sent.items() if value != row.get(code)}
@@ -600,10 +601,16 @@ class Call:
         if "last_update" in self.model.attributes(row["finalclass"]):
             changes.setdefault("last_update", self.store.now())
         with self.operations.row_lock(row):
-            operations = self.store.operations(row, self.store.computed(row | changes))
-            self.commit(comment, row, operations, lambda: self.store.write_row(row, changes))
+            history = self.store.operations(row, self.store.computed(row | changes))
+            self.commit(comment, row, history, lambda: self.store.write_row(row, changes))
 
     def copy_to_children(self, row: Row, changes: Row, comment: str) -> None:
+        """Change the child requests as iTop does when their parent request is saved.
+
+        Resolve them if the parent is being resolved, and copy the newest entry of each changed log to theirs. `save`
+        does the same for their own children.
+        """
+        # Without the second condition, a request that is its own parent would be copied to itself without end.
         query = f"SELECT UserRequest WHERE parent_request_id = {int(row['id'])} AND id != {int(row['id'])}"
         if changes.get("status") == "resolved":
             for child in self.store.find(query)[1]:
@@ -613,6 +620,7 @@ class Call:
             entries = json.loads(changes.get(code) or "[]")
             if entries:
                 newest = {"message": entries[-1]["message"], "format": entries[-1]["format"]}
+                # Read the children again, because the steps above have changed them.
                 for child in self.store.find(query)[1]:
                     copy = {"add_item": newest}
                     log = caselog.applied(self.store, self.user, self.administrator, child[code], copy)

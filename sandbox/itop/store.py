@@ -267,12 +267,15 @@ class Store:
             return self.write_row(row, {code: _stored(value) for code, value in values.items()})
 
     def write_row(self, row: Row, changes: Mapping[str, Any]) -> Row:
-        """Write only the changed columns. What other calls have written to other columns is kept."""
+        """Set ``changes`` in ``row``, and write them and the attributes that are computed from them.
+
+        Other columns are not written, so what other calls have written there is kept.
+        """
         row.update(changes)
         with self.transaction():
-            before = dict(row)
+            before_computing = dict(row)
             self._compute(row)
-            changed = set(changes) | {code for code in row if row[code] != before[code]}
+            changed = set(changes) | {code for code in row if row[code] != before_computing[code]}
             pairs = ", ".join(f'"{code}" = ?' for code in changed)
             if changed:
                 self.connection.execute(

@@ -190,6 +190,22 @@ def test_a_broadcast_shows_the_outcome_of_each_conversation(
     assert admin_client.get(url("broadcast"), {"q": "R-000007"}).context["cl"].result_count == 1
 
 
+def test_a_broadcast_shows_its_text_until_it_is_erased_everywhere(
+    admin_client: Client, conversation: Conversation
+) -> None:
+    broadcast = Broadcast.objects.create(ticket=event(conversation, 1).ticket, form_key="f")
+    other = Conversation.objects.create(workspace=conversation.workspace, conversation_id="99")
+    for row in (conversation, other):
+        message(row, broadcast=broadcast)
+    address = url("broadcast", "change", broadcast.pk)
+    conversation.outgoing_messages.all().erase_content()
+    assert "A note" in text_of(admin_client, address)
+    other.outgoing_messages.all().erase_content()
+    page = text_of(admin_client, address)
+    assert "A note" not in page
+    assert "Deleted (end of the retention period" in page
+
+
 # Polling
 
 

@@ -452,6 +452,15 @@ def test_saving_an_unchanged_profile_changes_nothing(admin_client: Client, works
     assert LogEntry.objects.get().change_message == "[]"
 
 
+def test_a_saved_profile_makes_a_worker_look_for_the_extension_s_attributes_again(
+    admin_client: Client, workspace: Workspace
+) -> None:
+    workspace.learn_attributes(exist=True)
+    save(admin_client, "ticketprofile", workspace.profile)
+    workspace.refresh_from_db()
+    assert workspace.has_extension_attributes is None
+
+
 @pytest.mark.parametrize(
     ("codes", "message"), [("", "This field is required"), ("a b", "Write a list of codes")]
 )
@@ -598,6 +607,21 @@ def test_any_payload_can_be_displayed(body: bytes) -> None:
         assert "<script>alert" not in html
         assert "\x00" not in html
         html.encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"access_token": "dG9rOjEyMw"',
+        b"access_token=dG9rOjEyMw&id=1",
+        b'{"a": ' * 3000 + b'{"client_secret": "dG9rOjEyMw"}' + b"}" * 3000,
+    ],
+    ids=["cut off", "not JSON", "nested too deeply"],
+)
+def test_a_body_that_is_not_json_is_displayed_without_secrets(body: bytes) -> None:
+    assert "dG9rOjEyMw" not in pretty(body, with_texts=True)
+    without_secret = body.replace(b"access_token", b"subject").replace(b"client_secret", b"subject")
+    assert "dG9rOjEyMw" in pretty(without_secret, with_texts=True)
 
 
 def test_a_payload_is_displayed_with_its_structure() -> None:

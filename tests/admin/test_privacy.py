@@ -469,6 +469,12 @@ def test_the_export_contains_no_secret(client: Client, linked_story: Any) -> Non
     assert "hush-hush" not in exported and "(a secret)" in exported
 
 
+def test_the_export_contains_no_secret_of_a_body_that_is_not_json(linked_story: Any) -> None:
+    WebhookEvent.objects.update(body=b'{"access_token": "hush-hush"')
+    exported = run("export_contact", ALICE["id"], audience="controller")
+    assert "hush-hush" not in exported and "(hidden: may contain a secret)" in exported
+
+
 def test_a_contact_is_found_by_the_conversation_without_events(story: Any) -> None:
     WebhookEvent.objects.all().delete()
     PersonMatch.objects.all().delete()

@@ -468,7 +468,7 @@ def test_any_spelling_of_a_url_is_normalised(workspace: Workspace, load: Load, t
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("character", ["\x00", "\ud800"])
+@pytest.mark.parametrize("character", ["\x00", "\\\x00", "\ud800"])
 def test_a_name_that_cannot_be_stored_is_refused(
     workspace: Workspace, load: Load, name: str, character: str
 ) -> None:
@@ -477,6 +477,14 @@ def test_a_name_that_cannot_be_stored_is_refused(
     document[name][0][key] += character
     with pytest.raises(CommandError, match=f"Entry 1 of {name}: {key} contains a character"):
         load(document)
+
+
+def test_a_name_with_an_escape_sequence_as_text_is_imported(workspace: Workspace, load: Load) -> None:
+    """JSON writes the backslash twice. The text contains no NUL."""
+    document = exported()
+    document["profiles"][0]["name"] = "\\u0000"
+    load(document)
+    assert TicketProfile.objects.filter(name="\\u0000").exists()
 
 
 def test_rules_for_changes_in_itop_are_imported_and_kept_if_an_admin_changed_them(

@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from intercom_bridge import queue
+from intercom_bridge import doctor, queue
 from intercom_bridge.doctor import Finding, ping, service
 from intercom_bridge.doctor import intercom as checks
 from intercom_bridge.intercom.signature import webhook_signature
@@ -166,6 +166,11 @@ def test_with_little_time_left_nothing_is_reported_as_unreachable(
     assert found["workspace.time"] == "warning"
     assert not {"workspace.access_token", "workspace.ping"} & set(found)
     assert intercom.calls == []
+
+
+def test_the_end_of_the_time_limit_is_reported_once(good: Workspace) -> None:
+    ends = [finding.about for finding in doctor.examine(good, 1.0) if finding.about.endswith(".time")]
+    assert ends == ["workspace.time"]
 
 
 # PUBLIC_URL

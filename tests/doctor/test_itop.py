@@ -24,7 +24,15 @@ from intercom_bridge.doctor.profile import examine_profiles
 from intercom_bridge.doctor.scope import examine_scopes
 from intercom_bridge.doctor.traces import examine_traces
 from intercom_bridge.doctor.triggers import examine_triggers
-from intercom_bridge.models import Delivery, ImportedClass, ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    ImportedClass,
+    ItopInstance,
+    Ticket,
+    TicketProfile,
+    Workspace,
+)
 from itop_client import Deadline, ItopPermissionError, UnknownAttributeError
 from sandbox.itop import Itop, accounts, running_itop
 from sandbox.itop.operations import Call
@@ -228,7 +236,7 @@ def test_with_a_time_limit_no_request_is_cut_short(workspace: Workspace, itop: I
 
 def test_only_a_page_has_a_time_limit(workspace: Workspace, itop: Itop) -> None:
     assert about(doctor.examine_itop(workspace.itop, 0.0), "itop.time").level.value == "warning"
-    assert about(doctor.examine(workspace, 0.0), "itop.time").level.value == "warning"
+    assert about(doctor.examine(workspace, 0.0), "workspace.time").level.value == "warning"
     assert itop.calls == []
     assert "itop.time" not in levels(doctor.examine(workspace))
 
@@ -580,6 +588,22 @@ def test_change_tracking_that_was_turned_on_is_noticed(written: Delivery, worksp
     findings = run(examine_traces)
     assert any("tracks changes of UserRequest.public_log" in finding.found for finding in findings)
     assert ItopInstance.objects.get().tracked_logs == {"UserRequest.public_log": True}
+
+
+def test_a_newer_message_in_another_log_does_not_hide_change_tracking(
+    written: Delivery, workspace: Workspace
+) -> None:
+    use(workspace, tracked_logs={})
+    profile = TicketProfile.objects.create(name="Incidents", ticket_class="Incident")
+    other = Workspace.objects.create(itop=workspace.itop, profile=profile, workspace_id="other123")
+    ticket = Ticket.objects.create(itop=workspace.itop, ticket_class="Incident", object_id=9, ref="I-000009")
+    conversation = Conversation.objects.create(workspace=other, conversation_id="99")
+    # A copy as a new row.
+    written.pk, written.ticket, written.conversation = None, ticket, conversation
+    written._state.adding = True
+    written.save()
+    findings = [finding.found for finding in doctor.examine_itop(workspace.itop)]
+    assert "tracks changes of UserRequest.public_log: each write can be verified" in findings
 
 
 def test_a_log_without_change_tracking_is_a_warning(workspace: Workspace) -> None:

@@ -64,6 +64,47 @@ def test_other_addresses_are_not_pages_of_the_itop(url: str) -> None:
     assert not ITOP.is_console_page(url)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://itop.example/itop/pages/UI.php",
+        "ITOP.example/itop/pages/UI.php?operation=details&class=UserRequest&id=1",
+        "(itop.example:443/itop/pages/UI.php)",
+        "//itop.example:80/itop/pages/UI.php",
+        "https://other.example/?url=https://itop.example/itop/pages/UI.php",
+        "https://itop.example/itop/pages/exec.php?next=https://itop.example/itop/pages/UI.php",
+        "itop.example, or itop.example/itop/pages/UI.php",
+    ],
+)
+def test_a_page_that_customers_cannot_open_is_found_in_a_text(text: str) -> None:
+    assert ITOP.has_console_page_in(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "itop.example",
+        "itop.example/itop",
+        "support@itop.example",
+        "itop.example/itop/pages/exec.php/object/edit/UserRequest/1",
+        "https://other.example/?url=https://itop.example/itop/&data=1",
+        "https://other.example/?url=https://itop.example/itop/index.php?a=1",
+        "my-itop.example/itop/pages/UI.php",
+        "itop.example.com/itop/pages/UI.php",
+        "itop.example:8443/itop/pages/UI.php",
+        "",
+    ],
+)
+def test_no_page_that_customers_cannot_open_is_found_in_another_text(text: str) -> None:
+    assert not ITOP.has_console_page_in(text)
+
+
+def test_the_host_of_an_itop_is_not_mistaken_for_an_address_in_a_text() -> None:
+    itop = ItopInstance(url="http://itop")
+    assert not itop.has_console_page_in("iTop/Intercom")
+    assert itop.has_console_page_in("https://other.example/?url=http://itop/pages/UI.php")
+
+
 @pytest.mark.parametrize("address", ["https://ITOP.example", "https://itop.example:443/"])
 def test_the_spelling_of_the_itop_s_own_address_does_not_matter(address: str) -> None:
     itop = ItopInstance(name="iTop", url=address)
@@ -83,7 +124,10 @@ def test_a_portal_directly_below_the_itops_address_does_not_open_the_console() -
 
 
 def test_an_itop_without_a_web_address_has_no_pages() -> None:
-    assert not ItopInstance(url="ftp://itop.example/itop").has_page("mailto:support@itop.example")
+    itop = ItopInstance(url="ftp://itop.example/itop")
+    assert not itop.has_page("mailto:support@itop.example")
+    assert not itop.has_console_page_in("ftp://itop.example/itop/pages/UI.php")
+    assert not ItopInstance().has_console_page_in("//pages/UI.php")
 
 
 def test_the_time_for_a_long_host_grows_linearly() -> None:

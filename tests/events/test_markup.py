@@ -130,8 +130,44 @@ def test_an_address_of_the_back_office_in_a_text_is_replaced_for_customers(given
     assert "operation=details" in to_intercom(html, ITOP)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "itop.example/pages/UI.php?operation=details&amp;class=UserRequest&amp;id=12",
+        "https://x.example/?url=https://itop.example/pages/UI.php",
+        "https://x.example/?url=https%3A%2F%2Fitop.example%2Fpages%2FUI.php%3Fid%3D12&amp;data=05",
+        "https://x.example/?u=https%3A%2F%2Fy.example%2F%3Fu%3Dhttps%253A%252F%252Fitop.example%252Fpages%252FUI.php",
+        "x.example/?url=itop.example%2Fpages%2FUI.php",
+    ],
+    ids=["without https", "parameter", "encoded parameter", "encoded twice", "both without https"],
+)
+def test_an_address_within_another_or_without_https_is_replaced_for_customers(address: str) -> None:
+    text = f"<p>See ({address}), please.</p>"
+    assert to_intercom(text, ITOP, for_customer=True) == "<p>See ([Internal link]), please.</p>"
+    label = f'<p><a href="https://x.example/">({address})</a></p>'
+    expected = '<p><a href="https://x.example/">([Internal link])</a></p>'
+    assert to_intercom(label, ITOP, for_customer=True) == expected
+    assert "UI.php" in to_intercom(text, ITOP)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x.example/?url=https%3A%2F%2Fitop.example%2Fpages%2FUI.php&amp;data=05",
+        "mailto:a@x.example?body=itop.example/pages/UI.php",
+    ],
+)
+def test_a_link_with_an_address_of_the_back_office_is_a_label_for_customers(url: str) -> None:
+    html = f'<p><a href="{url}">R-000012</a></p>'
+    assert to_intercom(html, ITOP, for_customer=True) == "<p>R-000012</p>"
+    assert to_intercom(html, ITOP) == html
+
+
 def test_other_addresses_in_a_text_are_kept_for_customers() -> None:
-    html = "<p>See https://x.example/?a=1&amp;b=2, https://itop.example and [[x]].</p>"
+    html = (
+        "<p>See https://x.example/?a=1&amp;b=2, https://itop.example, (itop.example/), me@itop.example, "
+        "https://x.example/?url=https%3A%2F%2Fitop.example%2F&amp;data=05 and [[x]].</p>"
+    )
     assert to_intercom(html, ITOP, for_customer=True) == html
 
 
@@ -270,6 +306,9 @@ ITOP_PATTERNS: dict[str, tuple[str, str, str]] = {
     "paragraphs in items": ("<ul><li>", "<p>x</p>", "</ul>"),
     "code in code": ("<pre>", "<code><b>x\n", "</pre>"),
     "spaces in text": ("<p>x", " \n", "x</p>"),
+    "iTop's address": ("<p>", "itop.example", "</p>"),
+    "addresses of a portal": ("<p>", "itop.example/pages/exec.php/", "</p>"),
+    "console addresses": ("<p>", "(itop.example/pages/ ", "</p>"),
 }
 
 

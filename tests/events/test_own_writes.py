@@ -191,16 +191,17 @@ def test_an_entry_of_an_earlier_message_that_is_restored_is_ours(
     assert contents() == ["<p>theirs</p>"]
 
 
+@pytest.mark.parametrize("hours", [2, 48])
 @pytest.mark.parametrize("earlier", [OF_ANOTHER_BRIDGE, "An agent"])
 def test_another_bridge_is_recognised_after_the_log_was_replaced(
-    ticket: Ticket, itop: Itop, agent: Agent, poll: Poll, earlier: str
+    ticket: Ticket, itop: Itop, agent: Agent, poll: Poll, earlier: str, hours: int
 ) -> None:
     """Its entries have positions in the log that replaced entries had."""
     log = itop.store.log(ticket.object_id)
     for number in range(3):
         agent.write(ticket, f"first {number}", comment=earlier)
     poll()
-    itop.clock_offset += 2 * 86400
+    itop.clock_offset += hours * 3600
     agent.replace_log(ticket, *(entry["message"] for entry in log), "rewritten")
     poll()
     before = contents()

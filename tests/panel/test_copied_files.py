@@ -57,8 +57,8 @@ SCREENS = pytest.mark.parametrize("open_screen", [open_create, open_link])
 
 def announced(teammate: Teammate) -> str:
     """Return what the screen says about files, its lines joined."""
-    beginnings = ("With the messages", "Not copied")
-    return " ".join(line for line in teammate.text.splitlines() if line.startswith(beginnings))
+    lines = teammate.text.splitlines()
+    return " ".join(line for line in lines if "copied, too" in line or line.startswith("Not copied"))
 
 
 def copied(itop: Itop, work: Work) -> list[str]:
@@ -83,7 +83,7 @@ def test_one_file_is_announced_in_the_singular(
     talking: Teammate, say: Say, open_screen: Callable[[Teammate], Teammate]
 ) -> None:
     say(LOG)
-    assert announced(open_screen(talking)) == "With the messages, 1 file is copied if iTop accepts it."
+    assert announced(open_screen(talking)) == "1 file of the messages is copied, too, if iTop accepts it."
 
 
 @SCREENS
@@ -92,7 +92,9 @@ def test_attached_files_and_pictures_in_the_text_are_counted(
 ) -> None:
     say(*[File(f"{number}.txt", b"x") for number in range(9)], pictures=(SHOT,))
     say(LOG, author="admin")
-    assert announced(open_screen(talking)) == "With the messages, 11 files are copied if iTop accepts them."
+    assert (
+        announced(open_screen(talking)) == "11 files of the messages are copied, too, if iTop accepts them."
+    )
 
 
 @SCREENS
@@ -105,7 +107,9 @@ def test_a_workspace_that_copies_no_files_announces_none(
 
 
 @SCREENS
-@pytest.mark.parametrize(("with_notes", "expected"), [(False, NOTHING), (True, "1 file is copied")])
+@pytest.mark.parametrize(
+    ("with_notes", "expected"), [(False, NOTHING), (True, "1 file of the messages is copied")]
+)
 def test_files_of_notes_are_announced_only_if_they_are_copied(
     talking: Teammate, say: Say, open_screen: Callable[[Teammate], Teammate], with_notes: bool, expected: str
 ) -> None:
@@ -122,7 +126,7 @@ def test_files_that_are_known_to_be_too_large_are_named(
     Workspace.objects.update(max_file_mb=1)
     say(LOG, File("screen.mov", b"x" * 1_000_001))
     assert announced(open_screen(talking)) == (
-        "With the messages, 1 file is copied if iTop accepts it. "
+        "1 file of the messages is copied, too, if iTop accepts it. "
         "Not copied, because it exceeds the 1 MB limit: screen.mov"
     )
 
@@ -150,7 +154,7 @@ def test_what_the_bridge_posted_itself_is_not_announced(
 def test_files_that_a_text_only_mentions_are_announced_without_a_number(talking: Teammate, say: Say) -> None:
     say(LOG)
     say(pictures=(SHOT,), plain=True)
-    expected = "With the messages, their files are copied if iTop accepts them."
+    expected = "The messages' files are copied, too, if iTop accepts them."
     assert announced(open_create(talking)) == expected
 
 
@@ -159,10 +163,10 @@ def test_a_form_that_has_only_a_part_of_the_conversation_names_no_number(
 ) -> None:
     say(LOG)
     talking.conversation["conversation_parts"]["conversation_parts"] = []
-    expected = "With the messages, their files are copied if iTop accepts them."
+    expected = "The messages' files are copied, too, if iTop accepts them."
     assert announced(open_create(talking)) == expected
     # The question reads the whole conversation.
-    assert "1 file is copied" in announced(open_link(talking))
+    assert "1 file of the messages is copied" in announced(open_link(talking))
     intercom.faults.add("error", path="/conversations", status=503)
     assert announced(open_link(talking)) == expected
     assert "did not return the conversation" in talking.text
@@ -175,7 +179,7 @@ def test_what_the_form_announces_is_copied(talking: Teammate, say: Say, itop: It
     say(LOG, File("screen.mov", b"x" * 1_000_001), pictures=(SHOT,))
     say(File("secret.txt", b"x"), author="admin", note=True)
     open_create(talking)
-    assert "2 files are copied" in announced(talking) and "screen.mov" in announced(talking)
+    assert "2 files of the messages are copied" in announced(talking) and "screen.mov" in announced(talking)
     talking.click("Create ticket", Title="Gateway")
     assert copied(itop, work) == ["gateway.log", "shot.png"]
     assert "2 of 3 files copied; screen.mov exceeds the 1 MB limit" in talking.open().text
@@ -198,7 +202,7 @@ def test_what_the_question_announces_is_copied_with_the_messages_only(
 ) -> None:
     say(LOG, pictures=(SHOT,))
     open_link(talking)
-    assert "With the messages, 2 files are copied" in announced(talking)
+    assert "2 files of the messages are copied" in announced(talking)
     talking.click(button)
     assert copied(itop, work) == names
 
@@ -210,7 +214,7 @@ def test_the_sentence_stands_between_the_messages_and_the_buttons(talking: Teamm
         next(number for number, line in enumerate(lines) if words in line)
         for words in (
             "This conversation so far",
-            "With the messages",
+            "copied, too",
             "Link and copy",
             "Link without earlier messages",
         )

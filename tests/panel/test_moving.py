@@ -81,7 +81,7 @@ def test_the_merged_conversation_reports_the_merge(source: Teammate) -> None:
     source.click("Sync status")
     assert "merged into another one, which receives the new messages" in source.text
     assert not source.offers("Pause sync") and "Sync on" not in source.text
-    assert "Intercom does not say which one" in source.click("Merged into another").text
+    assert "Intercom does not say which conversation" in source.click("Merged into another").text
     assert "Create a ticket" in source.click("Back").text
 
 

@@ -171,7 +171,7 @@ class HomeScreen:
             self._failure_section(levels["failure_details"]) if levels["failure"] is Level.NORMAL else []
         )
         failure_has_find = any(FIND in component.ids() for component in failure)
-        is_itop_available = not self.notice
+        is_itop_available = not self.notice  # the notice says that iTop does not respond
         has_find = levels["find_button"] is Level.NORMAL and is_itop_available and not failure_has_find
         return (
             *failure,
@@ -179,7 +179,7 @@ class HomeScreen:
             *self._notices(),
             List(items=tuple(items)),
             *self._all_closed_warning(levels["all_closed"]),
-            retry_button(HOME) if self.notice else button(click_id("create"), _("Create a ticket")),
+            button(click_id("create"), _("Create a ticket")) if is_itop_available else retry_button(HOME),
             *([find_button()] if has_find else []),
             *self._left_out_question(levels["left_out"]),
             *(posting_stopped(self.news) if levels["posting_stopped"] is Level.NORMAL else ()),

@@ -51,8 +51,8 @@ def merge_screen(context: PanelContext, problem: str = "", target: str = "") -> 
 
 def _target_field(problem: str, target: str) -> tuple[Component, ...]:
     text = _(
-        "New messages arrive in the other conversation. Intercom does not say which one. Open that "
-        "conversation and move the linked tickets there, or enter its ID or URL here."
+        "New messages arrive in the other conversation. Intercom does not say which conversation that is. "
+        "Open it and move the linked tickets in its panel, or enter its ID or URL here."
     )
     field = Input(
         id=TARGET_FIELD,

@@ -285,11 +285,11 @@ def copied_files_texts(workspace: Workspace, files: FilesToCopy) -> list[Text]:
     """Return texts about how many files will be copied with the messages, and which are too large."""
     texts = []
     if not files.is_count_known:
-        texts.append(_("With the messages, their files are copied if iTop accepts them."))
+        texts.append(_("The messages' files are copied, too, if iTop accepts them."))
     elif files.count:
         text = ngettext(
-            "With the messages, %(count)d file is copied if iTop accepts it.",
-            "With the messages, %(count)d files are copied if iTop accepts them.",
+            "%(count)d file of the messages is copied, too, if iTop accepts it.",
+            "%(count)d files of the messages are copied, too, if iTop accepts them.",
             files.count,
         )
         texts.append(text % {"count": files.count})

@@ -39,6 +39,7 @@ def discard_draft(context: PanelContext) -> None:
 
 
 def _drafts(context: PanelContext) -> FormDraftQuerySet:
+    """Return the teammate's draft in this conversation. Return none if Intercom did not name the teammate."""
     drafts: FormDraftQuerySet = FormDraft.objects.filter(
         conversation__workspace=context.workspace,
         conversation__conversation_id=context.request.conversation.id,

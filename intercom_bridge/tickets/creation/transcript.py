@@ -103,7 +103,7 @@ class Transcript:
         """
         messages_by_attribute: dict[str, list[_Message]] = {}
         for part, log in self.entries:
-            message = _Message(part, FileLinks(expected=count_files(part, log)))
+            message = _Message(part, FileLinks(copied_later=count_files(part, log)))
             messages_by_attribute.setdefault(code(log), []).append(message)
         return {
             attribute: _items(messages, accounts, conversation_url, may_set_author=may_set_author, zone=zone)

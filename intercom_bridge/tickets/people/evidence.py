@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from intercom_bridge.intercom.payloads import Contact
 from intercom_bridge.models import PersonMatch, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
 from itop_client import ItopObject, quote
 
+# Four parts of this length, and the id that was signed, fit into PersonMatch.evidence.
+MAX_PART_LENGTH: Final = 140
 _CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 How = PersonMatch.How
 
@@ -58,7 +61,7 @@ class Evidence:
             f"{self.external_attribute}={self.external_id}" if self.external_id else "",
             self.email.casefold(),
         )
-        fingerprint = "|".join(str(part)[:140] for part in parts)
+        fingerprint = "|".join(str(part)[:MAX_PART_LENGTH] for part in parts)
         return f"{fingerprint}|itop={self.signed_id}" if self.signed_id else fingerprint
 
     def conditions(self, alias: str) -> list[str]:
