@@ -26,6 +26,7 @@ from intercom_bridge.models import (
     ItopPoll,
     OutgoingMessage,
     Ticket,
+    TicketCreation,
     TicketEvent,
     TicketLink,
     TicketProfile,
@@ -207,6 +208,25 @@ def test_each_conversation_of_a_ticket_has_its_own_event(
     assert [event.after for event in events] == ["Resolved", "Resolved", "Gelöst"]
     assert [event.reason_code for event in events] == ["", "", "no_access_token"]
     assert [event.message is None for event in events] == [False, False, True]
+
+
+def test_an_entry_that_comes_with_a_new_caller_is_not_sent_to_the_former_one(
+    ticket: Ticket, agent: Agent, poll: Poll, workspace: Workspace
+) -> None:
+    EventRules.objects.update_or_create(workspace=workspace, defaults={"public_entry": "reply"})
+    TicketCreation.objects.create(
+        conversation=TicketLink.objects.get().conversation,
+        ticket=ticket,
+        caller_id=40,
+        ticket_class="UserRequest",
+    )
+    agent.write(ticket, "For Alice")
+    poll()
+    agent.change(ticket, caller_id=41)
+    agent.write(ticket, "For Bob")
+    poll()
+    messages = [event.message for event in TicketEvent.objects.order_by("pk")]
+    assert [message and message.is_note for message in messages] == [False, True]
 
 
 @pytest.mark.parametrize("is_workspace_disabled", [True, False])
