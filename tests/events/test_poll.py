@@ -123,6 +123,23 @@ def test_only_a_member_of_a_team_counts_as_an_agent(ticket: Ticket, agent: Agent
     ]
 
 
+def test_an_agent_is_recognised_by_an_account_that_is_limited_to_the_customers_organization(
+    ticket: Ticket, itop: Itop, agent: Agent, poll: Poll
+) -> None:
+    """The account cannot read the agent's Person, which belongs to another organization."""
+    itop.store.insert("URP_UserOrg", userid=2, allowed_org_id=4)
+    agent.write(ticket, "an agent's")
+    agent.write(ticket, "a colleague's", account=BOB)
+    poll()
+    found = TicketEvent.objects.order_by("pk").values_list(
+        "content", "author_name", "author_email", "is_by_agent"
+    )
+    assert list(found) == [
+        ("<p>an agent's</p>", "Jules Verne", "", True),
+        ("<p>a colleague's</p>", "Bob Durand", "bob.durand@acme.example", False),
+    ]
+
+
 def test_an_entry_on_behalf_of_the_caller_is_the_customers(ticket: Ticket, agent: Agent, poll: Poll) -> None:
     for name in ("Alice Martin", "Somebody Else"):
         item = {"message": f"<p>{name}</p>", "format": "html", "user_id": 0, "user_login": name}
