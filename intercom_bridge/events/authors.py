@@ -56,7 +56,7 @@ def _read_person(itop: ItopInstance, client: Client, account_id: int) -> dict[st
     try:
         persons = client.get("Person", f"{select} {where}", fields=("id", "friendlyname", "email")).objects
         if not persons:
-            return unknown
+            return _read_member(client, account_id) or unknown
         # In iTop, only a member of a team can be a ticket's agent.
         in_team = f"{select} JOIN lnkPersonToTeam AS l ON l.person_id = p.id {where}"
         is_agent = client.get("Person", in_team, limit=1).total > 0
@@ -65,3 +65,20 @@ def _read_person(itop: ItopInstance, client: Client, account_id: int) -> dict[st
         return unknown
     name, email = persons[0].text("friendlyname")[:200], persons[0].text("email")[:254]
     return {"id": persons[0].id, "name": name, "email": email, "is_agent": is_agent}
+
+
+def _read_member(client: Client, account_id: int) -> dict[str, Any] | None:
+    """Return the account's person if this is a member of a team, from the membership, which has no e-mail address.
+
+    An account that is limited to the customers' organizations cannot read the agents' Persons, but it can read who is
+    in a team: iTop applies the limit only to the class that a query returns, and a membership has no organization.
+    """
+    query = (
+        "SELECT lnkPersonToTeam AS l JOIN Person AS p ON l.person_id = p.id JOIN User AS u ON u.contactid = p.id"
+        f" WHERE u.id = {quote(account_id)}"
+    )
+    fields = ("person_id", "person_id_friendlyname")
+    for membership in client.get("lnkPersonToTeam", query, fields=fields, limit=1):
+        name = membership.text("person_id_friendlyname")[:200]
+        return {"id": membership.integer("person_id"), "name": name, "email": "", "is_agent": True}
+    return None

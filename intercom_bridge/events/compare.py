@@ -250,16 +250,27 @@ def _changes(
     if is_reassigned and (before, after) == ("new", "assigned"):
         # iTop changes the status because of the assignment, which is reported already.
         return
-    kind = _kind_of_status_change(before, after, {RESOLVED, CLOSED, *profile.excluded_states})
-    contents = {EventKind.RESOLVED: current("solution"), EventKind.PENDING: current("pending_reason")}
-    yield Change(
-        kind=kind,
-        key=f"status:{last_update}:{after}",
-        happened_at=happened_at,
-        before=before,
-        after=after,
-        content=contents.get(kind, ""),
-    )
+    contents = {RESOLVED: current("solution"), PENDING: current("pending_reason")}
+    for old_state, new_state in _steps(before, after, has_new_solution=bool(new_values.get("solution"))):
+        yield Change(
+            kind=_kind_of_status_change(old_state, new_state, {RESOLVED, CLOSED, *profile.excluded_states}),
+            key=f"status:{last_update}:{new_state}",
+            happened_at=happened_at,
+            before=old_state,
+            after=new_state,
+            content=contents.get(new_state, ""),
+        )
+
+
+def _steps(before: str, after: str, *, has_new_solution: bool) -> list[tuple[str, str]]:
+    """Return the changes of status from `before` to `after`, as pairs of states.
+
+    A ticket that was closed with a new solution was resolved in between. Without this step, nobody would get the
+    solution, and by default nobody would hear of the ticket, because only the resolution is reported.
+    """
+    if after == CLOSED and before != RESOLVED and has_new_solution:
+        return [(before, RESOLVED), (RESOLVED, CLOSED)]
+    return [(before, after)]
 
 
 def _assignee(agent: str, team: str) -> str:

@@ -65,6 +65,12 @@ def record(
         snapshot = TicketSnapshot.objects.select_for_update().filter(ticket=ticket).first()
         if snapshot is None or (compared_with and version_of(snapshot) != compared_with):
             return []
+        if changes:
+            new_values = {**new_values, "active_at": timezone.now()}
+        # Saved first, because what is sent to the customer depends on the ticket's present caller.
+        for name, value in new_values.items():
+            setattr(snapshot, name, value)
+        snapshot.save(update_fields=list(new_values))
         events: list[TicketEvent] = []
         if changes:
             links = TicketLink.objects.filter(ticket=ticket).order_by("pk")
@@ -72,10 +78,6 @@ def record(
                 "conversation__workspace__profile", "conversation__workspace__itop"
             ):
                 events += _record_for(link, ticket, changes)
-            new_values = {**new_values, "active_at": timezone.now()}
-        for name, value in new_values.items():
-            setattr(snapshot, name, value)
-        snapshot.save(update_fields=list(new_values))
     for event in events:
         increment(ticket_events, ticket.itop.name, event.kind)
         log.info("ticket_event.recorded", ticket_event=event.pk, kind=event.kind, ticket=ticket.ref)

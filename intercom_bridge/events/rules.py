@@ -13,7 +13,16 @@ from django.utils import timezone, translation
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from intercom_bridge.models import Conversation, EventKind, EventRules, OutgoingMessage, TicketEvent
+from intercom_bridge.models import (
+    Conversation,
+    EventKind,
+    EventRules,
+    OutgoingMessage,
+    Ticket,
+    TicketCreation,
+    TicketEvent,
+    TicketSnapshot,
+)
 from intercom_bridge.models.event_rules import Action, FileAction
 from intercom_bridge.models.reason import ReasonCode
 
@@ -33,6 +42,8 @@ REOPENING = "reopen:"
 _BEFORE_ENTRY = ": \u00a0\u202f"
 # These are never sent to customers, whatever the rules say.
 INTERNAL_KINDS = frozenset({EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY, EventKind.GONE})
+# The caller's id of a ticket without a caller, and of a creation whose caller was erased.
+NOBODY = 0
 # The note after posting was resumed names this many events. It states the number of the others.
 MAX_LISTED = 20
 
@@ -50,9 +61,11 @@ def plan(
     """
     why_not_posted = _why_not_posted(conversation)
     by_action: dict[str, list[TicketEvent]] = {action: [] for action in Action.values}
-    entries_in_reply = {event.pk for event in events if _action_for(event, rules) == Action.REPLY}
+    may_reply = not (events and _has_new_caller(events[0].ticket, conversation))
+    actions = {event.pk: _action_for(event, rules, may_reply=may_reply) for event in events}
+    entries_in_reply = {pk for pk, action in actions.items() if action == Action.REPLY}
     for event in events:
-        action = _action_for(event, rules)
+        action = actions[event.pk]
         # `entry_id` is only set on the event of a file: the event of the log entry that was saved with the file.
         if rules.files == FileAction.WITH_REPLY and event.entry_id in entries_in_reply:
             action = Action.REPLY
@@ -95,12 +108,29 @@ def _messages(
     return messages
 
 
-def _action_for(event: TicketEvent, rules: EventRules) -> str:
+def _has_new_caller(ticket: Ticket, conversation: Conversation) -> bool:
+    """Return whether the ticket was created from this conversation, and its caller is another person since.
+
+    Then the texts in the ticket may not be meant for the customer of this conversation. It does not count if the
+    caller at the creation was the workspace's caller for unknown customers: then the new caller is the customer.
+    """
+    creations = TicketCreation.objects.filter(conversation=conversation, ticket=ticket)
+    first_callers = creations.exclude(
+        caller_id__in=(NOBODY, conversation.workspace.default_caller_id or NOBODY)
+    )
+    first_caller = first_callers.values_list("caller_id", flat=True).first()
+    if first_caller is None:
+        return False
+    caller = TicketSnapshot.objects.filter(ticket=ticket).values_list("caller_id", flat=True).first()
+    return caller not in (None, "", str(NOBODY), str(first_caller))
+
+
+def _action_for(event: TicketEvent, rules: EventRules, *, may_reply: bool) -> str:
     """Return the rules' action for the event, or a note if a reply is not allowed or a reopening must be explained."""
     action = rules.action_for(event.kind)
     # A public entry may be by anybody. Only the words of a team's members are sent to the customer.
     is_entry_of_other = event.kind == EventKind.PUBLIC_ENTRY and not event.is_by_agent
-    if action == Action.REPLY and (event.kind in INTERNAL_KINDS or is_entry_of_other):
+    if action == Action.REPLY and (not may_reply or event.kind in INTERNAL_KINDS or is_entry_of_other):
         return Action.NOTE
     if action == Action.NOTHING and event.kind in rules.reopens_on:
         return Action.NOTE

@@ -44,7 +44,7 @@ TRANSITIONS = {
     "waiting_for_approval": {"ev_approve": "approved", "ev_reject": "rejected"},
     "approved": {"ev_assign": "assigned", "ev_timeout": "escalated_tto", "ev_autoresolve": "resolved"},
     "rejected": {"ev_reopen": "new"},
-    "escalated_tto": {"ev_assign": "assigned", "ev_autoresolve": "resolved"},
+    "escalated_tto": {"ev_assign": "assigned"},
     "assigned": {
         "ev_reassign": "assigned",
         "ev_pending": "pending",
@@ -58,8 +58,8 @@ TRANSITIONS = {
         "ev_resolve": "resolved",
         "ev_autoresolve": "resolved",
     },
-    "pending": {"ev_assign": "assigned", "ev_resolve": "resolved", "ev_autoresolve": "resolved"},
-    "resolved": {"ev_reopen": "assigned", "ev_close": "closed"},
+    "pending": {"ev_assign": "assigned", "ev_autoresolve": "resolved"},
+    "resolved": {"ev_reopen": "assigned", "ev_close": "closed", "ev_autoresolve": "resolved"},
     "closed": {},
 }
 # The attributes that a ticket needs when it enters a state.

@@ -106,6 +106,17 @@ def test_a_resolution_contains_the_solution_and_a_pending_ticket_the_reason() ->
     assert (resolved.content, pending.content) == ("<p>Done</p>", "Spare part")
 
 
+def test_a_ticket_that_was_resolved_and_closed_since_the_last_poll_reports_its_solution() -> None:
+    before = snapshot_of(found(solution="<p>First</p>"))
+    resolved, closed = difference(before, found(status="closed", solution="<p>Second</p>")).changes
+    assert (resolved.kind, resolved.before, resolved.after) == ("resolved", "assigned", "resolved")
+    assert (resolved.content, resolved.key) == ("<p>Second</p>", f"status:{AT}:resolved")
+    assert (closed.kind, closed.before, closed.after) == ("closed", "resolved", "closed")
+    # A solution that is already known was reported.
+    (reported,) = difference(before, found(status="closed", solution="<p>First</p>")).changes
+    assert (reported.kind, reported.content) == ("closed", "")
+
+
 def test_an_assignment_names_the_agent_and_the_team() -> None:
     other = found(agent_id="10", agent_id_friendlyname="Agatha Christie")
     (change,) = difference(snapshot_of(found()), other).changes

@@ -26,6 +26,7 @@ from intercom_bridge.models import (
     ItopPoll,
     OutgoingMessage,
     Ticket,
+    TicketCreation,
     TicketEvent,
     TicketLink,
     TicketProfile,
@@ -122,6 +123,23 @@ def test_only_a_member_of_a_team_counts_as_an_agent(ticket: Ticket, agent: Agent
     ]
 
 
+def test_an_agent_is_recognised_by_an_account_that_is_limited_to_the_customers_organization(
+    ticket: Ticket, itop: Itop, agent: Agent, poll: Poll
+) -> None:
+    """The account cannot read the agent's Person, which belongs to another organization."""
+    itop.store.insert("URP_UserOrg", userid=2, allowed_org_id=4)
+    agent.write(ticket, "an agent's")
+    agent.write(ticket, "a colleague's", account=BOB)
+    poll()
+    found = TicketEvent.objects.order_by("pk").values_list(
+        "content", "author_name", "author_email", "is_by_agent"
+    )
+    assert list(found) == [
+        ("<p>an agent's</p>", "Jules Verne", "", True),
+        ("<p>a colleague's</p>", "Bob Durand", "bob.durand@acme.example", False),
+    ]
+
+
 def test_an_entry_on_behalf_of_the_caller_is_the_customers(ticket: Ticket, agent: Agent, poll: Poll) -> None:
     for name in ("Alice Martin", "Somebody Else"):
         item = {"message": f"<p>{name}</p>", "format": "html", "user_id": 0, "user_login": name}
@@ -207,6 +225,25 @@ def test_each_conversation_of_a_ticket_has_its_own_event(
     assert [event.after for event in events] == ["Resolved", "Resolved", "Gelöst"]
     assert [event.reason_code for event in events] == ["", "", "no_access_token"]
     assert [event.message is None for event in events] == [False, False, True]
+
+
+def test_an_entry_that_comes_with_a_new_caller_is_not_sent_to_the_former_one(
+    ticket: Ticket, agent: Agent, poll: Poll, workspace: Workspace
+) -> None:
+    EventRules.objects.update_or_create(workspace=workspace, defaults={"public_entry": "reply"})
+    TicketCreation.objects.create(
+        conversation=TicketLink.objects.get().conversation,
+        ticket=ticket,
+        caller_id=40,
+        ticket_class="UserRequest",
+    )
+    agent.write(ticket, "For Alice")
+    poll()
+    agent.change(ticket, caller_id=41)
+    agent.write(ticket, "For Bob")
+    poll()
+    messages = [event.message for event in TicketEvent.objects.order_by("pk")]
+    assert [message and message.is_note for message in messages] == [False, True]
 
 
 @pytest.mark.parametrize("is_workspace_disabled", [True, False])

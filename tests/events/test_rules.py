@@ -16,8 +16,11 @@ from intercom_bridge.models import (
     EventKind,
     EventRules,
     OutgoingMessage,
+    TicketCreation,
     TicketEvent,
     TicketLink,
+    TicketSnapshot,
+    Workspace,
 )
 
 from .rows import event, planned
@@ -48,6 +51,38 @@ def test_notes_and_replies_of_a_save_are_two_messages(link: TicketLink) -> None:
     assert (entry.message, resolved.message) == (note, reply)
     assert "Your ticket R-000012 was resolved" in reply.body and "UI.php" not in reply.body
     assert not note.reopens and not reply.reopens
+
+
+ALICE, BOB, UNKNOWN = 40, 41, 50
+
+
+@pytest.mark.parametrize(
+    ("created_for", "caller", "is_note"),
+    [
+        (ALICE, str(ALICE), False),
+        (ALICE, str(BOB), True),
+        (ALICE, "0", False),
+        (ALICE, "", False),
+        (UNKNOWN, str(BOB), False),
+        (None, str(BOB), False),
+        (0, str(BOB), False),
+    ],
+)
+def test_once_a_ticket_has_another_caller_its_texts_are_not_sent_to_the_customer(
+    link: TicketLink, created_for: int | None, caller: str, is_note: bool
+) -> None:
+    """In iTop, a ticket can be handed to another person, even of another organization."""
+    Workspace.objects.update(default_caller_id=UNKNOWN)
+    if created_for is not None:
+        TicketCreation.objects.create(
+            conversation=link.conversation,
+            ticket=link.ticket,
+            caller_id=created_for,
+            ticket_class="UserRequest",
+        )
+    TicketSnapshot.objects.update_or_create(ticket=link.ticket, defaults={"caller_id": caller})
+    (message,) = planned(event(link, EventKind.PUBLIC_ENTRY, content="<p>x</p>"), public_entry="reply")
+    assert message.is_note is is_note
 
 
 @pytest.mark.parametrize("kind", ["private_entry", "customer_entry"])

@@ -160,6 +160,18 @@ def test_no_transition_without_a_request_type(itop: Itop, status: str, stimulus:
     assert ticket(itop)["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("status", "stimulus"), [("pending", "ev_resolve"), ("escalated_tto", "ev_autoresolve")]
+)
+def test_only_the_transitions_of_the_stock_life_cycle_exist(itop: Itop, status: str, stimulus: str) -> None:
+    """Measured on iTop 3.3 with simple ticket management."""
+    itop.store.update("UserRequest", TICKET, status=status)
+    fields = {"solution": "Done", "resolution_code": "other"}
+    answer = call(itop, "core/apply_stimulus", key=TICKET, stimulus=stimulus, fields=fields)
+    message = f"Invalid stimulus: '{stimulus}' on the object R-000008 in state '{status}'"
+    assert answer == {"code": 100, "message": message, "objects": None}
+
+
 def test_reopening_keeps_the_solution_and_a_closed_ticket_stays_closed(itop: Itop) -> None:
     itop.act(3, account=AGENT, stimulus="ev_reopen")
     assert (ticket(itop, 3)["status"], ticket(itop, 3)["solution"]) == ("assigned", "<p>Mailbox created</p>")

@@ -50,6 +50,7 @@ def test_an_agent_answers_notes_and_takes_a_ticket_through_its_life(itop: Itop) 
     for action, text, state in (
         ("assign", "", "assigned"),
         ("pending", "Waiting for a part", "pending"),
+        ("assign", "", "assigned"),
         ("resolve", "Replaced", "resolved"),
         ("reopen", "", "assigned"),
         ("resolve", "Replaced again", "resolved"),
