@@ -1,11 +1,29 @@
+from typing import Any
+
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
+from django.contrib.admin.checks import check_admin_app, check_dependencies
+from django.core.checks import CheckMessage, Tags, register
 
 
-class BridgeAdminConfig(admin_apps.AdminConfig):
+class BridgeAdminConfig(admin_apps.SimpleAdminConfig):
+    """Django's admin, whose modules settings/urls.py imports: a worker needs none of them."""
+
     # This module has two configurations. Django must use IntercomBridgeConfig for the app.
     default = False
     default_site = "intercom_bridge.admin_site.BridgeAdminSite"
+
+    def ready(self) -> None:
+        register(check_dependencies, Tags.admin)
+        register(_check_admin, Tags.admin)
+
+
+def _check_admin(**options: Any) -> list[CheckMessage]:
+    from django.contrib import admin
+
+    # Django runs the checks in no certain order, so the addresses may not have been imported yet.
+    admin.autodiscover()
+    return check_admin_app(**options)
 
 
 class IntercomBridgeConfig(AppConfig):

@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 from intercom_bridge.admin.dashboard import dashboard
 from intercom_bridge.admin.login import LoginForm
 
+admin.autodiscover()
 admin.site.login_form = LoginForm
 
 has_sandbox = apps.is_installed("sandbox")

@@ -48,15 +48,16 @@ class Place:
 
 
 class Walk:
-    """Click everything on every screen, up to `MAX_DEPTH` clicks from the first one.
+    """Click everything on every screen, up to `max_depth` clicks from the first one.
 
     Screens are one place if the same kind of click led to them and they offer the same clicks, show the same kinds of
     components and store the same keys. A request is not repeated until a click changes rows. Each screen is checked:
     small enough, no dead end, no internal error, and no Markdown from names.
     """
 
-    def __init__(self, teammate: Teammate) -> None:
+    def __init__(self, teammate: Teammate, max_depth: int = MAX_DEPTH) -> None:
         self.teammate = teammate
+        self.max_depth = max_depth
         self.places: dict[PlaceKey, Place] = {}
         self.targets: dict[str, PlaceKey] = {}
         self.version = 0
@@ -74,7 +75,7 @@ class Walk:
                         self.targets = {}
                     self.targets[request] = target
                 target = place.clicks[component_id] = self.targets[request]
-                if target not in seen and self.places[target].depth < MAX_DEPTH:
+                if target not in seen and self.places[target].depth < self.max_depth:
                     seen.add(target)
                     todo.append(target)
         return self

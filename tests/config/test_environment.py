@@ -314,6 +314,20 @@ def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
     )
 
 
+def test_a_worker_starts_without_importing_the_pages() -> None:
+    code = """
+import sys
+import django
+django.setup()
+from intercom_bridge.management.commands.worker import Command
+Command().check(tags=Command.requires_system_checks)
+pages = ("intercom_bridge.admin.", "intercom_bridge.panel", "intercom_bridge.views", "settings.urls")
+print([name for name in sys.modules if name.startswith(pages)])
+"""
+    made = python(code, DJANGO_SETTINGS_MODULE="settings.development")
+    assert made.stdout == "[]\n", made.stderr
+
+
 # `migrate` and `check` are Django's commands, `worker` is one of ours: Django loads their settings at other places.
 @pytest.mark.parametrize(
     ("command", "variables", "sentence"),

@@ -18,6 +18,7 @@ from django.db import OperationalError, connection
 from django.test import override_settings
 from pytest_django import Settings
 
+from intercom_bridge.admin.workspaces import WorkspaceAdmin
 from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.serialization import to_json
 from intercom_bridge.models import ImportedClass, ItopInstance, TicketProfile, Workspace
@@ -457,6 +458,17 @@ def test_the_check_command_fails_on_invalid_rows(good: Workspace) -> None:
     Workspace.objects.update(client_secret="")
     with pytest.raises(SystemCheckError, match="E102"):
         call_command("check", databases=["default"])
+
+
+def test_the_check_command_checks_the_admin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorkspaceAdmin, "list_display", ["unknown"])
+    assert "admin.E108" in {message.id for message in run_checks(tags=[Tags.admin])}
+
+
+@pytest.mark.parametrize("url", ["https://localhost", "http://bridge.example.com"])
+def test_a_worker_does_not_start_with_an_error_in_the_settings(url: str) -> None:
+    with override_settings(**PRODUCTION | {"PUBLIC_URL": url}), pytest.raises(SystemCheckError):
+        call_command("worker", "--check", skip_checks=False)
 
 
 def test_all_checks_are_registered() -> None:

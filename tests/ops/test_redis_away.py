@@ -87,35 +87,46 @@ def written(instance: Instance) -> list[str]:
     return [state for state in instance.states() if state == "written"]
 
 
-@pytest.mark.parametrize("failure", ["stop", "freeze"])
-def test_messages_received_during_an_outage_of_redis_are_written_afterwards(
-    instance: Instance, redis: RedisServer, itop: Itop, failure: str
+def test_messages_received_during_outages_of_redis_are_written_afterwards(
+    instance: Instance, redis: RedisServer, itop: Itop
 ) -> None:
     redis.start()
     instance.start_web()
     worker = instance.start_worker()
     assert instance.post_message(0)[0] == 200
     wait_until(lambda: len(written(instance)) == 1, "the first message to be written", 20)
+    redis.stop()
+    messages_are_acknowledged_and_written_afterwards(instance, redis, worker, outage=1)
+    redis.freeze()
+    messages_are_acknowledged_and_written_afterwards(instance, redis, worker, outage=2)
+    entries = [entry["message"] for entry in itop.store.log(TICKET)]
+    assert entries[-11:] == [f"<p>{number}</p>" for number in range(11)]
 
-    getattr(redis, failure)()
-    for number in range(1, 6):
+
+def messages_are_acknowledged_and_written_afterwards(
+    instance: Instance, redis: RedisServer, worker: subprocess.Popen[bytes], outage: int
+) -> None:
+    """Send five messages during the worker's first, second, … outage of Redis, which began just now, and end it."""
+    for number in range(5 * outage - 4, 5 * outage + 1):
         status, seconds = instance.post_message(number)
         assert status == 200
         assert seconds < 1
-    wait_until(lambda: "queue.unavailable" in instance.log("worker"), "the worker to notice", 20)
+
+    def count(event: str) -> int:
+        return instance.log("worker").count(event)
+
+    wait_until(lambda: count("queue.unavailable") == outage, "the worker to notice", 20)
     # The worker does not poll without a pause.
     used = cpu_seconds(worker.pid)
     time.sleep(3)
     assert cpu_seconds(worker.pid) - used < 1
-    assert instance.log("worker").count("queue.unavailable") == 1
-    assert "Traceback" not in instance.log("worker")
-
+    assert count("queue.unavailable") == outage
+    assert count("Traceback") == 0
     redis.start()
-    took = wait_until(lambda: len(written(instance)) == 6, "the rest to be written", 90)
+    took = wait_until(lambda: len(written(instance)) == 5 * outage + 1, "the rest to be written", 90)
     assert took < 20
     assert worker.poll() is None
-    entries = [entry["message"] for entry in itop.store.log(TICKET)]
-    assert entries[-6:] == [f"<p>{number}</p>" for number in range(6)]
+    wait_until(lambda: count("queue.available") == outage, "the worker to listen again", 20)
 
 
 def test_a_worker_started_during_an_outage_of_redis_waits_and_ends_in_time_during_the_next_one(

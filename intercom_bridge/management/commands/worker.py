@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from intercom_bridge import __version__
+from intercom_bridge.ops.checks import TAG
 from intercom_bridge.ops.heartbeat import Heartbeat, is_alive_here
 from intercom_bridge.wake import set_receiver
 from intercom_bridge.worker.loop import WorkerLoop
@@ -15,6 +16,8 @@ log = structlog.get_logger(__name__)
 
 class Command(BaseCommand):
     help = "Run a worker: process notifications from Intercom and write messages to iTop. Several can run at once."
+    # As the web server does. Django's own checks would import every page of the admin and the panel.
+    requires_system_checks = [TAG]
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
