@@ -197,7 +197,7 @@ class FileToItop(LoggedJob):
         ]
         indexes = [
             models.Index(fields=["due_at"], name="file_to_itop_due", condition=models.Q(state="waiting")),
-            # The dashboard counts the failed files, and each minute a worker looks for some that no e-mail has reported.
+            # The dashboard counts the failed files. Each minute a worker looks for those that no e-mail has reported.
             models.Index(
                 fields=["created_at"], name="file_to_itop_failed", condition=models.Q(state="failed")
             ),
