@@ -25,7 +25,7 @@ if not PUBLIC_URL.startswith("https://"):
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = True
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-# Browsers remember this value, and nothing can make them forget it. So the default is short and affects only this host.
+# Browsers remember this value until it expires, even if the header is removed. So the default is short.
 SECURE_HSTS_SECONDS = hsts_seconds("HSTS_SECONDS", 3600)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = switch("HSTS_INCLUDE_SUBDOMAINS")
 SECURE_HSTS_PRELOAD = switch("HSTS_PRELOAD")
