@@ -265,8 +265,8 @@ def _changes(
 def _steps(before: str, after: str, *, has_new_solution: bool) -> list[tuple[str, str]]:
     """Return the changes of status from `before` to `after`, as pairs of states.
 
-    A ticket that was closed with a new solution was resolved in between. Without this step, nobody would get the
-    solution, and by default nobody would hear of the ticket, because only the resolution is reported.
+    A ticket that was closed with a new solution was resolved in between. The resolution is a step of its own, because
+    only the event of a resolution contains the solution, and by default a closing is not reported at all.
     """
     if after == CLOSED and before != RESOLVED and has_new_solution:
         return [(before, RESOLVED), (RESOLVED, CLOSED)]

@@ -203,7 +203,7 @@ class _Attempt:
         return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
     def _store_part(self, part: Part | None, author_id: str) -> None:
-        """Store which part the message became. `part` is None if Intercom accepted it but did not return a part."""
+        """Store the author, and the id of the part that Intercom created. `part` is None if Intercom returned none."""
         message = self.message
         message.admin_id = author_id
         if part is None:

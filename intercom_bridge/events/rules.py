@@ -42,8 +42,8 @@ REOPENING = "reopen:"
 _BEFORE_ENTRY = ": \u00a0\u202f"
 # These are never sent to customers, whatever the rules say.
 INTERNAL_KINDS = frozenset({EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY, EventKind.GONE})
-# The caller's id of a ticket without a caller, and of a creation whose caller was erased.
-NOBODY = 0
+# The caller's id if a ticket has no caller, or if the caller of a creation was erased.
+NO_CALLER = 0
 # The note after posting was resumed names this many events. It states the number of the others.
 MAX_LISTED = 20
 
@@ -109,20 +109,20 @@ def _messages(
 
 
 def _has_new_caller(ticket: Ticket, conversation: Conversation) -> bool:
-    """Return whether the ticket was created from this conversation, and its caller is another person since.
+    """Return whether the ticket was created from this conversation, and has been given another caller since.
 
-    Then the texts in the ticket may not be meant for the customer of this conversation. It does not count if the
-    caller at the creation was the workspace's caller for unknown customers: then the new caller is the customer.
+    Its texts may then not be meant for the customer of this conversation. Return False if the first caller
+    was the workspace's caller for unknown customers, because the new caller is then probably the customer.
     """
     creations = TicketCreation.objects.filter(conversation=conversation, ticket=ticket)
     first_callers = creations.exclude(
-        caller_id__in=(NOBODY, conversation.workspace.default_caller_id or NOBODY)
+        caller_id__in=(NO_CALLER, conversation.workspace.default_caller_id or NO_CALLER)
     )
     first_caller = first_callers.values_list("caller_id", flat=True).first()
     if first_caller is None:
         return False
     caller = TicketSnapshot.objects.filter(ticket=ticket).values_list("caller_id", flat=True).first()
-    return caller not in (None, "", str(NOBODY), str(first_caller))
+    return caller not in (None, "", str(NO_CALLER), str(first_caller))
 
 
 def _action_for(event: TicketEvent, rules: EventRules, *, may_reply: bool) -> str:

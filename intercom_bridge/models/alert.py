@@ -29,9 +29,9 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return now
 
     def release(self, kind: str, about_id: int, claimed_at: dt.datetime, earlier: Alert | None) -> None:
-        """Restore the alert that a claim has replaced, so that the e-mail is due again. `earlier` is None if none.
+        """Restore the alert that a claim has replaced, so that the e-mail is due again.
 
-        Another worker's later claim stays as it is.
+        earlier: that alert, None if there was none. Another worker's later claim stays as it is.
         """
         claimed = self.filter(kind=kind, about_id=about_id, sent_at=claimed_at)
         if earlier is None:

@@ -82,7 +82,7 @@ class World:
 WORLDS = [World(people=1, things=0), World(people=1, things=1), World(people=1, things=11, called=1)]
 # Nobody, two people, and more than a screen lists, from whom a teammate picks the customer.
 CROWDS = [World(people=0, things=1), World(people=2, things=1), World(people=200, things=1, called=2)]
-# So many clicks after the choice of a person, the screens are those of a customer with one person.
+# After this many clicks a person is chosen, and the further screens are the same as for a customer with one person.
 CHOICE_DEPTH = 3
 LARGE = [World(people=1, things=200, called=number) for number in (2, 3)]
 
